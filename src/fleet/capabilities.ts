@@ -1,0 +1,124 @@
+import { execFile } from 'node:child_process'
+import { readFile, readdir, statfs } from 'node:fs/promises'
+import { arch, cpus, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { z } from 'zod'
+import { systemCode } from '../core/errors.js'
+
+const bytesPerMb = 1024 * 1024
+const nvidiaTimeoutMs = 5000
+const text = z.string().min(1).max(64)
+const megabytes = z.number().nonnegative().finite()
+
+/** The form of what a node says it can do. A field that is absent is unknown, which is not the same as zero or none. */
+export const capabilitiesSchema = z.object({
+  /** As `uname -m` has it: `x86_64`, `aarch64`. */
+  cpuArch: text.optional(),
+  cpuCores: z.number().int().positive().optional(),
+  /** RAM in MiB. */
+  memoryMb: megabytes.optional(),
+  /** Each GPU with its memory in MiB; an empty list says that there is none. */
+  gpus: z
+    .array(z.object({ name: text, memoryMb: megabytes }))
+    .max(64)
+    .optional(),
+  /** Disk space that models may still take, in MiB. */
+  storageMb: megabytes.optional(),
+  /** Execution providers: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml`. */
+  providers: z.array(text).max(32).optional()
+})
+
+/** What a node can do. Absent fields are unknown. */
+export type Capabilities = z.infer<typeof capabilitiesSchema>
+
+/** Memory of the largest GPU in MiB; 0 when there is none, undefined when unknown. */
+export function gpuMemoryMb(capabilities: Capabilities): number | undefined {
+  return capabilities.gpus === undefined ? undefined : Math.max(0, ...capabilities.gpus.map((gpu) => gpu.memoryMb))
+}
+
+/** Looks at this machine. What cannot be found out stays absent. */
+export async function probeCapabilities(dataDir: string): Promise<Capabilities> {
+  const [gpus, storageMb] = await Promise.all([probeGpus(), probeStorageMb(dataDir)])
+  const hasNvidia = gpus?.some((gpu) => gpu.name.toLowerCase().includes('nvidia')) === true
+  return {
+    cpuArch: unameArch(),
+    cpuCores: cpus().length,
+    memoryMb: Math.floor(totalmem() / bytesPerMb),
+    ...(gpus === undefined ? {} : { gpus }),
+    ...(storageMb === undefined ? {} : { storageMb }),
+    providers: hasNvidia ? ['cuda', 'cpu'] : ['cpu']
+  }
+}
+
+/** Free space for this user on the disk that holds the directory, MiB. */
+async function probeStorageMb(directory: string): Promise<number | undefined> {
+  try {
+    const { bavail, bsize } = await statfs(directory)
+    return Math.floor((bavail * bsize) / bytesPerMb)
+  } catch {
+    return undefined
+  }
+}
+
+/** Node names architectures its own way; the field uses those of the kernel. */
+function unameArch(): string {
+  const names: Readonly<Record<string, string>> = { x64: 'x86_64', arm64: 'aarch64', ia32: 'i686' }
+  return names[arch()] ?? arch()
+}
+
+type Gpus = NonNullable<Capabilities['gpus']>
+
+async function probeGpus(): Promise<Gpus | undefined> {
+  const [nvidia, amd] = await Promise.all([probeNvidia(), probeAmd()])
+  return nvidia === undefined && amd === undefined ? undefined : [...(nvidia ?? []), ...(amd ?? [])]
+}
+
+/** Asks `nvidia-smi`. Undefined where it is missing or fails: that says nothing about other makers' GPUs. */
+async function probeNvidia(): Promise<Gpus | undefined> {
+  const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits']
+  try {
+    const { stdout } = await promisify(execFile)('nvidia-smi', query, { timeout: nvidiaTimeoutMs })
+    return parseNvidia(stdout)
+  } catch {
+    return undefined
+  }
+}
+
+/** Reads lines such as `NVIDIA A2, 15356`; a driver that does not tell the memory makes the whole answer unknown. */
+export function parseNvidia(output: string): Gpus | undefined {
+  const gpus = output
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => {
+      const comma = line.lastIndexOf(',')
+      return { name: line.slice(0, comma).trim().slice(0, 64), memoryMb: Number(line.slice(comma + 1)) }
+    })
+  const readable = gpus.length > 0 && gpus.every((gpu) => gpu.name !== '' && Number.isFinite(gpu.memoryMb))
+  return readable ? gpus : undefined
+}
+
+/** The amdgpu driver tells the memory in a file, https://docs.kernel.org/gpu/amdgpu/driver-misc.html */
+async function probeAmd(): Promise<Gpus | undefined> {
+  const root = '/sys/class/drm'
+  try {
+    const cards = (await readdir(root)).filter((name) => /^card\d+$/.test(name))
+    const found = await Promise.all(cards.map((card) => readAmdMemory(join(root, card, 'device/mem_info_vram_total'))))
+    const gpus = found.flatMap((bytes) =>
+      bytes === undefined ? [] : [{ name: 'AMD GPU', memoryMb: bytes / bytesPerMb }]
+    )
+    return gpus.length > 0 ? gpus : undefined
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error
+    return undefined
+  }
+}
+
+async function readAmdMemory(path: string): Promise<number | undefined> {
+  try {
+    const bytes = Number(await readFile(path, 'utf8'))
+    return Number.isFinite(bytes) ? bytes : undefined
+  } catch {
+    return undefined
+  }
+}

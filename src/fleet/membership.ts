@@ -1,0 +1,162 @@
+import { z } from 'zod'
+import type { Environment } from '../core/environment.js'
+import { MurmurateError } from '../core/errors.js'
+import type { NodeId, PageId } from '../core/ids.js'
+import type { Startable } from '../core/lifecycle.js'
+import type { Network, Unsubscribe } from '../net/network.js'
+import { bucketPage, isOwnBucket } from '../record/bucket.js'
+import type { Entry } from '../record/entry.js'
+import type { PageKind } from '../record/policy.js'
+import type { SharedDocument } from '../record/shared-document.js'
+import { capabilitiesSchema, type Capabilities } from './capabilities.js'
+
+const label = z.string().min(1).max(64)
+
+const nodeSchema = z.object({
+  name: z.string().min(1).max(64),
+  capabilities: capabilitiesSchema,
+  formations: z.array(label).max(16),
+  labels: z
+    .record(label, z.string().max(128))
+    .refine((labels) => Object.keys(labels).length <= 32, 'at most 32 labels'),
+  /** Version of this library. */
+  software: z.string().max(64)
+})
+
+/** What a node says of itself. */
+export type NodeDescription = z.infer<typeof nodeSchema>
+
+/** Pages `node/<bucket>`: every member describes itself, in its own bucket. */
+export const nodeKind: PageKind<NodeDescription> = {
+  name: 'node',
+  schema: nodeSchema,
+  isPage: (page) => /^node\/\d{1,2}$/.test(page),
+  mayWrite: (page, writer) => isOwnBucket(page, 'node', writer)
+}
+
+/** A member of the mesh, as this node sees it. */
+export interface Member extends NodeDescription {
+  readonly nodeId: NodeId
+  /** Whether it is this node, or linked with it directly at this moment. */
+  readonly online: boolean
+  /** When its link was lost, ms since 1970 on this node's clock; absent while online and when never linked. */
+  readonly offlineSince?: number
+}
+
+/** What membership is built from. */
+export interface MembershipComponents {
+  readonly network: Network
+  readonly document: SharedDocument
+  readonly environment: Environment
+}
+
+/** Who is in the mesh: descriptions from the document, presence from links. */
+export class Membership implements Startable {
+  readonly #components: MembershipComponents
+  readonly #descriptions = new Map<NodeId, NodeDescription>()
+  readonly #offlineSince = new Map<NodeId, number>()
+  readonly #listeners = new Set<() => void>()
+  readonly #own: NodeDescription
+  #stops: Unsubscribe[] = []
+  #linked = new Set<NodeId>()
+
+  constructor(components: MembershipComponents, own: NodeDescription) {
+    this.#components = components
+    this.#own = own
+    components.document.register(nodeKind)
+    components.document.subscribe(nodeKind, (entries) => this.#learn(entries))
+  }
+
+  /** Describes this node to the mesh, if that changed. The document must be started. */
+  async start(): Promise<void> {
+    const { network } = this.#components
+    this.#linked = new Set(network.peers())
+    this.#stops = [network.onPeer(({ type, peer }) => this.#onLink(type === 'connected', peer))]
+    await this.describe(this.#own)
+  }
+
+  stop(): void {
+    for (const stop of this.#stops.splice(0)) stop()
+    this.#linked.clear()
+  }
+
+  /** Writes what this node says of itself, unless the mesh knows it already. */
+  async describe(description: NodeDescription): Promise<void> {
+    const { document, network } = this.#components
+    const page: PageId = bucketPage('node', network.nodeId)
+    const known = document.entry(nodeKind, page, network.nodeId)?.body
+    if (JSON.stringify(known) !== JSON.stringify(nodeSchema.parse(description))) {
+      await document.write(nodeKind, page, description)
+    }
+  }
+
+  /** This node's own description. */
+  get self(): Member {
+    return this.#member(this.#components.network.nodeId, this.#own)
+  }
+
+  /** What this node can do, as it told the mesh. */
+  get capabilities(): Capabilities {
+    return this.#own.capabilities
+  }
+
+  /** All members, sorted by id. */
+  members(): Member[] {
+    const members = Array.from(this.#descriptions, ([nodeId, description]) => this.#member(nodeId, description))
+    return members.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
+  }
+
+  /** One member. */
+  get(nodeId: NodeId): Member | undefined {
+    const description = this.#descriptions.get(nodeId)
+    return description === undefined ? undefined : this.#member(nodeId, description)
+  }
+
+  /**
+   * The member whose id begins with this text, or whose distinguishing part (behind `12D3KooW`) or name does.
+   *
+   * @throws MurmurateError `NODE_NOT_FOUND` when there is none or more than one
+   */
+  resolve(text: string): NodeId {
+    const found = this.members().filter(
+      ({ nodeId, name }) => name === text || nodeId.startsWith(text) || nodeId.startsWith(`12D3KooW${text}`)
+    )
+    const [only] = found
+    if (text !== '' && only !== undefined && found.length === 1) return only.nodeId
+    const problem = found.length === 0 ? 'No member has' : `${found.length} members have`
+    throw new MurmurateError('NODE_NOT_FOUND', `${problem} the id, prefix or name ${JSON.stringify(text.slice(0, 80))}`)
+  }
+
+  /** Called after any change of descriptions or presence. */
+  onChange(listener: () => void): Unsubscribe {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  #member(nodeId: NodeId, description: NodeDescription): Member {
+    const online = nodeId === this.#components.network.nodeId || this.#linked.has(nodeId)
+    const offlineSince = this.#offlineSince.get(nodeId)
+    return { nodeId, ...description, online, ...(online || offlineSince === undefined ? {} : { offlineSince }) }
+  }
+
+  #learn(entries: readonly Entry<NodeDescription>[]): void {
+    const { clock } = this.#components.environment
+    for (const { writer, body } of entries) {
+      this.#descriptions.set(writer, body)
+      if (!this.#linked.has(writer) && !this.#offlineSince.has(writer)) this.#offlineSince.set(writer, clock.now())
+    }
+    this.#changed()
+  }
+
+  #onLink(linked: boolean, peer: NodeId): void {
+    if (linked) this.#linked.add(peer)
+    else this.#linked.delete(peer)
+    if (linked) this.#offlineSince.delete(peer)
+    else this.#offlineSince.set(peer, this.#components.environment.clock.now())
+    this.#changed()
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener()
+  }
+}

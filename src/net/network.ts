@@ -1,0 +1,93 @@
+import type { AbortOptions } from '../core/abort.js'
+import type { NodeId } from '../core/ids.js'
+import type { Startable } from '../core/lifecycle.js'
+
+/** Stops listening. */
+export type Unsubscribe = () => void
+
+/** A direct link to a peer came up or went down. */
+export interface PeerEvent {
+  readonly type: 'connected' | 'disconnected'
+  readonly peer: NodeId
+}
+
+/** What to do with a gossip message: pass it on, drop it quietly, or drop it and hold it against the peer that sent it. */
+export type GossipVerdict = 'accept' | 'ignore' | 'reject'
+
+/** A gossip message as it came in. The sender is who passed it on, not who wrote it. */
+export interface GossipMessage {
+  readonly sender: NodeId
+  readonly data: Uint8Array
+}
+
+/** Options of a protocol that a node serves. */
+export interface ServeOptions {
+  /** A peer that announces a larger frame is cut off before anything is allocated. */
+  readonly maxFrameBytes: number
+}
+
+/** Options of opening a channel. */
+export interface OpenOptions extends AbortOptions, ServeOptions {}
+
+/**
+ * A stream of length-bounded frames to one peer.
+ *
+ * Reading has back-pressure: while nobody pulls from `frames()`, at most a few frames wait in memory and the peer is
+ * held back. Only one reader at a time.
+ */
+export interface Channel {
+  readonly peer: NodeId
+  /**
+   * Sends one frame, given as parts that are put together on the wire without being copied here.
+   * Resolves when the channel can take more; rejects with `NETWORK_ERROR` when it is closed.
+   */
+  send(parts: readonly Uint8Array[], options?: AbortOptions): Promise<void>
+  /** Each frame as it comes in; ends when the peer has closed, throws `NETWORK_ERROR` when the link broke. */
+  frames(): AsyncIterable<Uint8Array>
+  /** Says that nothing more will be sent, lets what was sent get out, and frees the channel once the peer closed too. */
+  close(): Promise<void>
+  /** Frees the channel at once, both ways. Idempotent. */
+  abort(reason: Error): void
+}
+
+/**
+ * What the rest of the library needs of a network: links to peers, gossip to all, and channels to one.
+ * Peers are authenticated: a `NodeId` handed out here was proved by its key.
+ * Two implementations: libp2p, and a seeded one in memory for tests and simulation.
+ */
+export interface Network extends Startable {
+  /** This node. */
+  readonly nodeId: NodeId
+  /** Peers with a direct link at this moment. */
+  peers(): readonly NodeId[]
+  /** Addresses that others can dial, as multiaddrs ending in `/p2p/<id>`. Empty before start. */
+  addresses(): readonly string[]
+  /** Hears of links that come and go. */
+  onPeer(listener: (event: PeerEvent) => void): Unsubscribe
+  /**
+   * Sends a message to every subscriber of a topic in the mesh, over several hops, sometimes not or twice.
+   * Resolves to the number of neighbours it was handed to.
+   *
+   * @throws MurmurateError `INVALID_REQUEST` above `maxGossipBytes`
+   */
+  publish(topic: string, data: Uint8Array): Promise<number>
+  /** Receives the messages of a topic; the handler's verdict decides whether they travel on. One handler a topic. */
+  subscribe(topic: string, handler: (message: GossipMessage) => GossipVerdict): Unsubscribe
+  /**
+   * Opens a channel to a connected peer.
+   *
+   * @throws MurmurateError `NETWORK_ERROR` when there is no link or the peer does not speak the protocol
+   */
+  open(peer: NodeId, protocol: string, options: OpenOptions): Promise<Channel>
+  /** Accepts channels of a protocol. When the handler settles, the channel is freed. */
+  serve(protocol: string, handler: (channel: Channel) => Promise<void>, options: ServeOptions): Unsubscribe
+  /** Dials a multiaddr and keeps trying to stay connected to it. */
+  dial(address: string, options?: AbortOptions): Promise<NodeId>
+  /** Cuts the link to a peer. */
+  hangUp(peer: NodeId): Promise<void>
+  /** Bytes sent and received over all links since start. */
+  traffic(): { readonly sentBytes: number; readonly receivedBytes: number }
+}
+
+/** Largest gossip message. gossipsub drops those above about 4 MiB silently; ours stay far below. */
+export const maxGossipBytes = 256 * 1024

@@ -1,0 +1,150 @@
+/**
+ * Two nodes make their documents equal, whatever was lost before.
+ *
+ * ```
+ * initiator -> responder   digests+      what I have, a digest a page
+ * responder -> initiator   vectors+      for the pages that differ: what I know of each writer there
+ * initiator -> responder   updates* vectors+   what you lack; what I know
+ * responder -> initiator   updates* done       what you lack
+ * ```
+ * Cost: equal documents exchange one digest a page; else O(writers of the pages that differ) + what differs.
+ */
+import { raceSignal, withDeadline } from '../core/abort.js'
+import { equalBytes } from '../core/codec.js'
+import type { Clock } from '../core/environment.js'
+import { MurmurateError } from '../core/errors.js'
+import type { PageId } from '../core/ids.js'
+import type { Channel } from '../net/network.js'
+import type { StateVector } from './page.js'
+import type { PageStore } from './store.js'
+import { decodeSync, encodeSync, maxPackedBytes, packed, type PageUpdate, type SyncMessage } from './wire.js'
+
+/** The protocol that a node serves for it. */
+export const syncProtocol = '/murmurate/sync/1'
+
+/** What a round needs. */
+export interface SyncComponents {
+  readonly clock: Clock
+  readonly store: PageStore
+  /** Takes what the peer sent. */
+  readonly ingest: (updates: readonly PageUpdate[]) => void
+  /** A peer that says nothing for this long is given up, ms. */
+  readonly silenceMs: number
+}
+
+type Vectors = ReadonlyMap<PageId, StateVector>
+const noVector: StateVector = new Map()
+
+/** Runs a round that this node began. */
+export async function initiateSync(components: SyncComponents, channel: Channel, signal: AbortSignal): Promise<void> {
+  const round = new Round(components, channel, signal)
+  await round.sendDigests()
+  const theirs = await round.receiveVectors()
+  await round.sendUpdates(theirs)
+  await round.sendVectors([...theirs.keys()])
+  await round.receiveUntilDone()
+}
+
+/** Answers a round that the peer began. */
+export async function answerSync(components: SyncComponents, channel: Channel, signal: AbortSignal): Promise<void> {
+  const round = new Round(components, channel, signal)
+  const digests = await round.receiveDigests()
+  await round.sendVectors(differing(components.store.digests(), digests))
+  const theirs = await round.receiveVectors()
+  await round.sendUpdates(theirs)
+  await round.send({ type: 'done' })
+}
+
+/** The pages that are not the same on both sides. */
+function differing(ours: ReadonlyMap<PageId, Uint8Array>, theirs: ReadonlyMap<PageId, Uint8Array>): PageId[] {
+  const pages = new Set([...ours.keys(), ...theirs.keys()])
+  return [...pages].filter((page) => {
+    const [a, b] = [ours.get(page), theirs.get(page)]
+    return a === undefined || b === undefined || !equalBytes(a, b)
+  })
+}
+
+class Round {
+  readonly #components: SyncComponents
+  readonly #channel: Channel
+  readonly #signal: AbortSignal
+  readonly #frames: AsyncIterator<Uint8Array>
+
+  constructor(components: SyncComponents, channel: Channel, signal: AbortSignal) {
+    this.#components = components
+    this.#channel = channel
+    this.#signal = signal
+    this.#frames = channel.frames()[Symbol.asyncIterator]()
+  }
+
+  async send(message: SyncMessage): Promise<void> {
+    await raceSignal(this.#channel.send([encodeSync(message)], { signal: this.#signal }), this.#signal)
+  }
+
+  async sendDigests(): Promise<void> {
+    const groups = packed([...this.#components.store.digests()], ([page]) => page.length + 24, maxPackedBytes)
+    for (const digests of groups) await this.send({ type: 'digests', digests, last: false })
+    await this.send({ type: 'digests', digests: [], last: true })
+  }
+
+  async sendVectors(pages: readonly PageId[]): Promise<void> {
+    const vectors = pages.map((page) => [page, this.#components.store.page(page)?.stateVector() ?? noVector] as const)
+    const groups = packed(vectors, ([page, vector]) => page.length + 16 + vector.size * 19, maxPackedBytes)
+    for (const group of groups) await this.send({ type: 'vectors', vectors: group, last: false })
+    await this.send({ type: 'vectors', vectors: [], last: true })
+  }
+
+  async sendUpdates(theirs: Vectors): Promise<void> {
+    for (const [page, vector] of theirs) {
+      for (const update of this.#components.store.updatesSince(page, vector)) {
+        await this.send({ type: 'updates', updates: [update] })
+      }
+    }
+  }
+
+  async receiveDigests(): Promise<Map<PageId, Uint8Array>> {
+    const digests = new Map<PageId, Uint8Array>()
+    for (;;) {
+      const message = await this.#receive()
+      if (message.type !== 'digests') throw unexpected(message)
+      for (const [page, digest] of message.digests) digests.set(page, digest)
+      if (message.last) return digests
+    }
+  }
+
+  /** Vectors, and before them the updates that the peer found missing here. */
+  async receiveVectors(): Promise<Vectors> {
+    const vectors = new Map<PageId, StateVector>()
+    for (;;) {
+      const message = await this.#receive()
+      if (message.type === 'updates') {
+        this.#components.ingest(message.updates)
+        continue
+      }
+      if (message.type !== 'vectors') throw unexpected(message)
+      for (const [page, vector] of message.vectors) vectors.set(page, vector)
+      if (message.last) return vectors
+    }
+  }
+
+  async receiveUntilDone(): Promise<void> {
+    for (;;) {
+      const message = await this.#receive()
+      if (message.type === 'done') return
+      if (message.type !== 'updates') throw unexpected(message)
+      this.#components.ingest(message.updates)
+    }
+  }
+
+  async #receive(): Promise<SyncMessage> {
+    const { clock, silenceMs } = this.#components
+    const next = (): Promise<IteratorResult<Uint8Array>> => this.#frames.next()
+    const frame = await withDeadline(clock, silenceMs, next, { signal: this.#signal, what: 'A sync message' })
+    if (frame.done === true) throw new MurmurateError('NETWORK_ERROR', `${this.#channel.peer} ended the sync too early`)
+    return decodeSync(frame.value)
+  }
+}
+
+function unexpected(message: SyncMessage): MurmurateError {
+  return new MurmurateError('MALFORMED', `A sync message of type "${message.type}" came out of turn`)
+}

@@ -1,0 +1,33 @@
+import type { z } from 'zod'
+import type { NodeId, PageId } from '../core/ids.js'
+
+/**
+ * A kind of page: what its entries look like and who may write them. The room that owns a kind defines it and
+ * registers it with the shared document when the node is built; this room knows none of them.
+ */
+export interface PageKind<Body = unknown> {
+  /** First segment of the page id: `node`, `release`, `rollout`, `status`. */
+  readonly name: string
+  /** The form of a body. */
+  readonly schema: z.ZodType<Body>
+  /** Whether a page of this kind may exist. */
+  readonly isPage: (page: PageId) => boolean
+  /** Whether this member may have an entry with this body on this page. */
+  readonly mayWrite: (page: PageId, writer: NodeId, body: Body) => boolean
+}
+
+/** Which kind of page an id names; undefined for kinds that no room has registered. */
+export class Policy {
+  readonly #kinds = new Map<string, PageKind>()
+
+  /** Makes a kind known. Each name belongs to one room. */
+  register(kind: PageKind): void {
+    this.#kinds.set(kind.name, kind)
+  }
+
+  /** The kind of an existing or possible page. */
+  kindOf(page: PageId): PageKind | undefined {
+    const kind = this.#kinds.get(page.slice(0, page.indexOf('/')))
+    return kind?.isPage(page) === true ? kind : undefined
+  }
+}

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto'
+import type { NodeId, PageId } from '../core/ids.js'
+import type { Logger } from '../core/logger.js'
+import type { SignatureVerifier } from '../identity/signature.js'
+import { admit } from './admission.js'
+import type { Entry } from './entry.js'
+import { Page, type StateVector, type StoredEntry } from './page.js'
+import type { Policy } from './policy.js'
+import { packed, type PageUpdate, maxPackedBytes } from './wire.js'
+import { writeUpdate, type Chain } from './yjs-update.js'
+
+/** What became of a batch of updates. */
+export interface IngestResult {
+  /** What was new, as it can be kept and passed on. */
+  readonly updates: readonly PageUpdate[]
+  readonly entries: readonly Entry[]
+  readonly refusals: readonly string[]
+  readonly gap: boolean
+}
+
+/** The pages of a node in memory. No I/O: what goes in was already received, what comes out is for others to send or keep. */
+export class PageStore {
+  readonly #policy: Policy
+  readonly #verifier: SignatureVerifier
+  readonly #logger: Logger
+  readonly #pages = new Map<PageId, Page>()
+
+  constructor(policy: Policy, verifier: SignatureVerifier, logger: Logger) {
+    this.#policy = policy
+    this.#verifier = verifier
+    this.#logger = logger
+  }
+
+  /** All pages that hold an entry. */
+  pages(): IterableIterator<Page> {
+    return this.#pages.values()
+  }
+
+  /** A page, if it holds an entry. */
+  page(id: PageId): Page | undefined {
+    return this.#pages.get(id)
+  }
+
+  /** Takes what admission lets in. */
+  ingest(updates: readonly PageUpdate[]): IngestResult {
+    const result = { updates: [] as PageUpdate[], entries: [] as Entry[], refusals: [] as string[], gap: false }
+    for (const { page: id, update } of updates) {
+      const kind = this.#policy.kindOf(id)
+      if (kind === undefined) {
+        // Not the sender's fault: a newer version may have kinds of pages that this one lacks.
+        this.#logger.debug(`${id} is not a page that this node knows`)
+        continue
+      }
+      const page = this.#pages.get(id) ?? new Page(id)
+      const { admitted, refusals, gap } = admit(page, kind, update, this.#verifier)
+      result.refusals.push(...refusals)
+      result.gap ||= gap
+      if (admitted.length === 0) continue
+      result.updates.push({ page: id, update: this.put(page, admitted) })
+      for (const stored of admitted) result.entries.push(stored.entry)
+    }
+    for (const refusal of result.refusals) this.#logger.debug(`refused: ${refusal}`)
+    return result
+  }
+
+  /** Puts verified entries on a page; returns the update that says the same. */
+  put(page: Page, stored: readonly StoredEntry[]): Uint8Array {
+    const before: StateVector = new Map(stored.map(({ client }) => [client, page.known(client)]))
+    page.apply(stored)
+    this.#pages.set(page.id, page)
+    return writeUpdate(
+      stored.map(({ client, entry, value }): Chain => {
+        const start = before.get(client) ?? 0
+        return { client, start, seq: entry.seq, value, key: start === 0 ? entry.writer : undefined }
+      })
+    )
+  }
+
+  /** What a holder of this state vector lacks of a page, in updates small enough for one message each. */
+  updatesSince(id: PageId, vector: StateVector): PageUpdate[] {
+    const chains = this.#pages.get(id)?.chainsSince(vector) ?? []
+    const groups = packed(chains, (chain) => chain.value.byteLength + 128, maxPackedBytes)
+    return groups.map((group) => ({ page: id, update: writeUpdate(group) }))
+  }
+
+  /** Page digests by page id. */
+  digests(): Map<PageId, Uint8Array> {
+    return new Map(Array.from(this.#pages, ([id, page]) => [id, page.digest()]))
+  }
+
+  /** One digest over everything, in hexadecimal: equal on two nodes exactly when they hold the same document. */
+  digest(): string {
+    const hash = createHash('sha256')
+    for (const [id, digest] of [...this.digests()].toSorted(([a], [b]) => (a < b ? -1 : 1)))
+      hash.update(id).update(digest)
+    return hash.digest('hex').slice(0, 32)
+  }
+
+  /** The entries of a page, in no particular order. */
+  entries(id: PageId): Entry[] {
+    return Array.from(this.#pages.get(id)?.stored() ?? [], ({ entry }) => entry)
+  }
+
+  /** One writer's entry on a page. */
+  entryOf(id: PageId, client: number): (Entry & { readonly writer: NodeId }) | undefined {
+    return this.#pages.get(id)?.get(client)?.entry
+  }
+}

@@ -1,0 +1,105 @@
+import { every, type Environment, type Timer } from '../core/environment.js'
+import { messageOf } from '../core/errors.js'
+import type { NodeId } from '../core/ids.js'
+import type { Startable } from '../core/lifecycle.js'
+import type { Logger } from '../core/logger.js'
+import type { Channel, Network, Unsubscribe } from '../net/network.js'
+import { answerSync, initiateSync, syncProtocol, type SyncComponents } from './anti-entropy.js'
+import type { IngestResult, PageStore } from './store.js'
+import { maxMessageBytes, type PageUpdate } from './wire.js'
+
+/** What synchronisation needs. */
+export interface SynchroniserComponents {
+  readonly network: Network
+  readonly environment: Environment
+  readonly logger: Logger
+  readonly store: PageStore
+  readonly ingest: (updates: readonly PageUpdate[], sender: NodeId) => IngestResult
+}
+
+/** Settings of anti-entropy. */
+export interface SynchroniserInit {
+  /** Time between two rounds with a random peer, ms, jittered. */
+  readonly periodMs: number
+  /** A peer that says nothing for this long during a round is given up, ms. */
+  readonly silenceMs: number
+}
+
+/** Runs anti-entropy: on connect, when a gap was seen, and by timer with one random peer. At most one round a peer at a time. */
+export class Synchroniser implements Startable {
+  readonly #components: SynchroniserComponents
+  readonly #init: SynchroniserInit
+  readonly #running = new Map<NodeId, Promise<void>>()
+  #stops: Unsubscribe[] = []
+  #abort = new AbortController()
+
+  constructor(components: SynchroniserComponents, init: SynchroniserInit) {
+    this.#components = components
+    this.#init = init
+  }
+
+  start(): void {
+    const { network, environment } = this.#components
+    this.#abort = new AbortController()
+    const timer: Timer = every(environment, this.#init.periodMs, () => this.#syncWithRandomPeer())
+    this.#stops = [
+      network.serve(syncProtocol, (channel) => this.#answer(channel), { maxFrameBytes: maxMessageBytes }),
+      network.onPeer(({ type, peer }) => {
+        // Both ends see the link; one round is enough, and the lower id begins it.
+        if (type === 'connected' && network.nodeId < peer) void this.syncWith(peer)
+      }),
+      () => timer.cancel()
+    ]
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.#stops.splice(0)) stop()
+    this.#abort.abort()
+    await Promise.all(this.#running.values())
+  }
+
+  /** Makes the document equal to a peer's; a round that fails is made up for by a later one. */
+  syncWith(peer: NodeId): Promise<void> {
+    const running = this.#running.get(peer)
+    if (running !== undefined) return running
+    const round = this.#initiate(peer)
+      .catch((error: unknown) => this.#components.logger.debug(`sync with ${peer} failed: ${messageOf(error)}`))
+      .finally(() => this.#running.delete(peer))
+    this.#running.set(peer, round)
+    return round
+  }
+
+  async #syncWithRandomPeer(): Promise<void> {
+    const { network, environment } = this.#components
+    const peers = network.peers()
+    const peer = peers[Math.floor(environment.random.float() * peers.length)]
+    if (peer !== undefined) await this.syncWith(peer)
+  }
+
+  async #initiate(peer: NodeId): Promise<void> {
+    const { signal } = this.#abort
+    const channel = await this.#components.network.open(peer, syncProtocol, { signal, maxFrameBytes: maxMessageBytes })
+    try {
+      await initiateSync(this.#roundWith(peer), channel, signal)
+      await channel.close()
+    } catch (error) {
+      channel.abort(error instanceof Error ? error : new Error(messageOf(error)))
+      throw error
+    }
+  }
+
+  async #answer(channel: Channel): Promise<void> {
+    await answerSync(this.#roundWith(channel.peer), channel, this.#abort.signal)
+    await channel.close()
+  }
+
+  #roundWith(peer: NodeId): SyncComponents {
+    const { environment, store, ingest } = this.#components
+    return {
+      clock: environment.clock,
+      store,
+      silenceMs: this.#init.silenceMs,
+      ingest: (updates) => void ingest(updates, peer)
+    }
+  }
+}
