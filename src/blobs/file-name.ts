@@ -4,8 +4,8 @@ import { MurmurateError } from '../core/errors.js'
 const maxNameBytes = 1024
 /** Longest part between slashes, as on common file systems. */
 const maxSegmentBytes = 255
-// eslint-disable-next-line no-control-regex
-const forbidden = /[\u0000-\u001f\u007f\\]/
+/** Control characters, halves of surrogate pairs, and the backslash that some systems take for a slash. */
+const forbidden = /[\p{Cc}\p{Cs}\\]/u
 
 /**
  * Why a display name is refused; undefined when it is fine. A name is a relative POSIX path in Unicode normal form C. It is
@@ -14,7 +14,7 @@ const forbidden = /[\u0000-\u001f\u007f\\]/
 export function nameProblem(name: string): string | undefined {
   if (Buffer.byteLength(name) > maxNameBytes) return `longer than ${maxNameBytes} bytes`
   if (forbidden.test(name)) return 'it has a backslash or a control character'
-  if (!name.isWellFormed() || name.normalize('NFC') !== name) return 'not in Unicode normal form C'
+  if (name.normalize('NFC') !== name) return 'not in Unicode normal form C'
   const segments = name.split('/')
   if (segments.some((segment) => segment === '' || segment === '.' || segment === '..')) return 'not a plain relative path'
   return segments.some((segment) => Buffer.byteLength(segment) > maxSegmentBytes) ? 'a part is too long' : undefined

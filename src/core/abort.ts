@@ -41,7 +41,7 @@ export async function raceSignal<T>(promise: Promise<T>, signal?: AbortSignal): 
 
 /**
  * Runs the task with a signal that fires after `timeoutMs` or with the outer signal, and rejects with `TIMEOUT` or
- * `ABORTED` even when the task ignores it.
+ * `ABORTED` even when the task ignores it. Under a signal that has fired, the task is not begun.
  */
 export async function withDeadline<T>(
   clock: AlarmClock,
@@ -49,6 +49,8 @@ export async function withDeadline<T>(
   task: (signal: AbortSignal) => Promise<T>,
   options: AbortOptions & { readonly what?: string } = {}
 ): Promise<T> {
+  const outer = options.signal
+  throwIfAborted(outer)
   const controller = new AbortController()
   const what = options.what ?? 'The operation'
   const timer = clock.setTimer(timeoutMs, () =>
@@ -56,10 +58,13 @@ export async function withDeadline<T>(
       new MurmurateError('TIMEOUT', `${what} did not end within ${timeoutMs} ms`, { details: { timeoutMs } })
     )
   )
-  const signal = options.signal === undefined ? controller.signal : AbortSignal.any([controller.signal, options.signal])
+  // Not AbortSignal.any: under a signal that lives as long as the node, Node 20 keeps every one that was made.
+  const onAbort = (): void => controller.abort(abortedError(outer))
+  outer?.addEventListener('abort', onAbort, { once: true })
   try {
-    return await raceSignal(task(signal), signal)
+    return await raceSignal(task(controller.signal), controller.signal)
   } finally {
     timer.cancel()
+    outer?.removeEventListener('abort', onAbort)
   }
 }

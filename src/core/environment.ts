@@ -32,16 +32,26 @@ export interface Environment {
   readonly random: Random
 }
 
+/** Node runs timers above this at once instead of in 25 days. */
+const maxTimeoutMs = 2 ** 31 - 1
+
+function setSystemTimer(delayMs: number, callback: () => void): Timer {
+  let handle: NodeJS.Timeout
+  const arm = (leftMs: number): void => {
+    const stepMs = Math.min(leftMs, maxTimeoutMs)
+    handle = setTimeout(leftMs > stepMs ? () => arm(leftMs - stepMs) : callback, stepMs)
+    handle.unref()
+  }
+  arm(delayMs)
+  return { cancel: () => clearTimeout(handle) }
+}
+
 /** The machine's own clock and chance. */
 export const systemEnvironment: Environment = Object.freeze({
   clock: {
     now: () => Date.now(),
     monotonic: () => performance.now(),
-    setTimer(delayMs: number, callback: () => void): Timer {
-      const handle = setTimeout(callback, delayMs)
-      handle.unref()
-      return { cancel: () => clearTimeout(handle) }
-    }
+    setTimer: setSystemTimer
   },
   random: {
     bytes: (length: number) => new Uint8Array(randomBytes(length)),

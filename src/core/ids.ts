@@ -2,7 +2,8 @@ import { valid } from 'semver'
 import { MurmurateError } from './errors.js'
 
 declare const brand: unique symbol
-type Branded<T, Name extends string> = T & { readonly [brand]: Name }
+/** A string that was checked to be what its name says. */
+export type Branded<T, Name extends string> = T & { readonly [brand]: Name }
 
 /** A node's libp2p peer id, `12D3KooW...`: its Ed25519 public key in base58. */
 export type NodeId = Branded<string, 'NodeId'>
@@ -20,11 +21,11 @@ export type PageId = Branded<string, 'PageId'>
 export type Cid = Branded<string, 'Cid'>
 
 const nodeIdPattern = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/
-const namePattern = /^[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}[a-z0-9_-]?$/
+const namePattern = /^(?=.{1,64}$)[a-z0-9](?:[a-z0-9_-]|\.(?=[a-z0-9_-]))*$/
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
-const pagePattern = /^[a-z]+(?:\/[A-Za-z0-9_.+-]{1,64}){1,3}$/
+const versionPattern = /^[0-9A-Za-z.+-]{1,64}$/
+const pagePattern = /^[a-z]{1,32}(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9_.+-]{1,64}){1,3}$/
 const cidPattern = /^b[a-z2-7]{58}$/
-const maxVersionLength = 64
 /** Names that some file systems keep for devices, whatever the extension. */
 const reservedName = /^(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)/
 
@@ -35,7 +36,11 @@ function refuse(kind: string, value: unknown, form: string): MurmurateError {
 
 function parseName(kind: string, value: unknown): string {
   if (typeof value === 'string' && namePattern.test(value) && !reservedName.test(value)) return value
-  throw refuse(kind, value, '1 to 64 of a-z 0-9 _ - . beginning with a letter or digit, and no reserved name')
+  throw refuse(
+    kind,
+    value,
+    '1 to 64 of a-z 0-9 _ - and single dots, beginning with a letter or digit, and no reserved name'
+  )
 }
 
 /** @throws MurmurateError `INVALID_REQUEST` */
@@ -58,7 +63,7 @@ export function parseVariantId(value: unknown): VariantId {
 export function parseVersion(value: unknown): Version {
   if (
     typeof value === 'string' &&
-    value.length <= maxVersionLength &&
+    versionPattern.test(value) &&
     valid(value)?.replace(/\+.*/, '') === value.replace(/\+.*/, '')
   ) {
     return value as Version
@@ -75,7 +80,7 @@ export function parseRolloutId(value: unknown): RolloutId {
 /** @throws MurmurateError `INVALID_REQUEST` */
 export function parsePageId(value: unknown): PageId {
   if (typeof value === 'string' && pagePattern.test(value)) return value as PageId
-  throw refuse('page id', value, 'a kind and 1 to 3 segments, separated by "/"')
+  throw refuse('page id', value, 'a kind and 1 to 3 segments of A-Z a-z 0-9 _ . + -, separated by "/"')
 }
 
 /** @throws MurmurateError `INVALID_REQUEST` */

@@ -2,6 +2,7 @@ import { createPrivateKey, type KeyObject } from 'node:crypto'
 import { link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { getPublicKeyAsync } from '@noble/ed25519'
+import { diskError, syncDirectory } from '../core/durable.js'
 import { MurmurateError, systemCode } from '../core/errors.js'
 import type { Random } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
@@ -39,7 +40,8 @@ export async function ephemeralKeyPair(random: Random): Promise<KeyPair> {
  * Reads the key of this node, or makes one. The file holds the 32-byte seed, mode 0600; it appears whole or not at all,
  * and when two processes race, both use the one that came first.
  *
- * @throws MurmurateError `KEY_UNREADABLE` when the file is damaged or may be read by others
+ * @throws MurmurateError `KEY_UNREADABLE` when the file is damaged or may be read by others; `DATA_DIR_UNREADABLE` or
+ * `INSUFFICIENT_STORAGE` when it cannot be made
  */
 export async function loadOrCreateKeyPair(path: string, random: Random): Promise<KeyPair> {
   const existing = await readSeed(path)
@@ -78,18 +80,31 @@ async function readSeed(path: string): Promise<Uint8Array | undefined> {
   return seed
 }
 
+/** Makes the file whole or not at all, survives a power cut, and leaves the file of whoever was first. */
 async function createExclusively(path: string, bytes: Uint8Array, random: Random): Promise<void> {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   const draft = `${path}.${Buffer.from(random.bytes(6)).toString('hex')}`
-  const file = await open(draft, 'wx', 0o600)
+  try {
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    await writeDraft(draft, bytes)
+    try {
+      await link(draft, path)
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error
+    } finally {
+      await unlink(draft)
+    }
+    await syncDirectory(dirname(path))
+  } catch (cause) {
+    throw diskError(path, cause)
+  }
+}
+
+async function writeDraft(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
   try {
     await file.writeFile(bytes)
     await file.sync()
-    await link(draft, path)
-  } catch (error) {
-    if (systemCode(error) !== 'EEXIST') throw error
   } finally {
     await file.close()
-    await unlink(draft)
   }
 }

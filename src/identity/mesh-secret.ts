@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto'
 import { MurmurateError } from '../core/errors.js'
-import type { Random } from '../core/environment.js'
+import { systemEnvironment, type Random } from '../core/environment.js'
 
 const secretBytes = 32
 const textPrefix = 'murmurate-secret-1:'
@@ -16,8 +16,8 @@ export interface MeshKeys {
   readonly discoveryTag: string
 }
 
-/** A new random mesh secret in its text form. */
-export function createMeshSecret(random: Random): string {
+/** A new random mesh secret in its text form: whoever has it can join. */
+export function createMeshSecret(random: Random = systemEnvironment.random): string {
   return textPrefix + Buffer.from(random.bytes(secretBytes)).toString('base64url')
 }
 

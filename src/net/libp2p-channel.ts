@@ -1,5 +1,5 @@
 import type { Stream, StreamCloseEvent, StreamMessageEvent } from '@libp2p/interface'
-import { raceSignal, withDeadline, type AbortOptions } from '../core/abort.js'
+import { raceSignal, throwIfAborted, withDeadline, type AbortOptions } from '../core/abort.js'
 import type { Clock } from '../core/environment.js'
 import { MurmurateError, messageOf } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
@@ -53,6 +53,7 @@ export class Libp2pChannel implements Channel {
   /** Rejects with `FRAME_TOO_LARGE` above the limit of the protocol. The parts must not change until it resolves. */
   async send(parts: readonly Uint8Array[], options: AbortOptions = {}): Promise<void> {
     const pieces = encodeFrame(parts, this.#init.maxFrameBytes)
+    throwIfAborted(options.signal)
     this.#assertWritable()
     try {
       for (const piece of pieces) this.#stream.send(piece)
@@ -73,7 +74,9 @@ export class Libp2pChannel implements Channel {
     if (this.#stream.writeStatus !== 'writable') return
     const { clock, knobs } = this.#init
     try {
-      await withDeadline(clock, knobs.channelCloseTimeoutMs, (signal) => this.#stream.close({ signal }), { what: 'Closing' })
+      await withDeadline(clock, knobs.channelCloseTimeoutMs, (signal) => this.#stream.close({ signal }), {
+        what: 'Closing'
+      })
     } catch (cause) {
       if (this.#stream.status === 'open') this.abort(this.#brokenError(cause))
     }
@@ -86,7 +89,9 @@ export class Libp2pChannel implements Channel {
     try {
       await this.#stream.closeRead()
       await this.close()
-      await withDeadline(clock, knobs.channelCloseTimeoutMs, () => this.closed, { what: 'Waiting for the peer to close' })
+      await withDeadline(clock, knobs.channelCloseTimeoutMs, () => this.closed, {
+        what: 'Waiting for the peer to close'
+      })
     } catch (cause) {
       this.abort(this.#brokenError(cause))
     }
@@ -170,6 +175,9 @@ export class Libp2pChannel implements Channel {
   #brokenError(cause?: unknown): MurmurateError {
     const reason = this.#abortedWith ?? cause
     if (reason instanceof MurmurateError) return reason
-    return new MurmurateError('NETWORK_ERROR', `The channel to ${this.peer} is closed`, { cause: reason, details: { peer: this.peer } })
+    return new MurmurateError('NETWORK_ERROR', `The channel to ${this.peer} is closed`, {
+      cause: reason,
+      details: { peer: this.peer }
+    })
   }
 }

@@ -42,6 +42,8 @@ export const libp2pDefaults = Object.freeze({
   simultaneousDialMs: 5_000,
   /** A link older than this must carry gossip streams both ways, or it is renewed. */
   gossipGraceMs: 30_000,
+  /** How long a dial that lost against the peer's own waits for that one to come up. */
+  rivalDialMs: 1_000,
   /** How long a peer that was hung up on is neither dialled nor accepted. */
   hangUpHoldMs: 60_000,
   /** First wait before a lost peer is dialled again; doubles each time. */
@@ -71,7 +73,9 @@ export const libp2pDefaults = Object.freeze({
   maxGossipPacketBytes: 15 * 256 * 1024,
   /** Gossip that waits for a peer that does not read; then its stream is cut. */
   maxGossipBacklogBytes: 8 * 1024 * 1024,
-  /** Half-life of the blame for a rejected message: eight rejects in that time and a peer's gossip is no longer heard. */
+  /** Rejected messages of one peer that are put down to a difference of versions; eight more and its gossip is no longer heard. */
+  toleratedRejects: 4,
+  /** Half-life of the blame for a rejected message. */
   blameHalfLifeMs: 10 * 60_000
 })
 

@@ -83,7 +83,7 @@ export interface Network extends Startable {
   serve(protocol: string, handler: (channel: Channel) => Promise<void>, options: ServeOptions): Unsubscribe
   /** Dials a multiaddr and keeps trying to stay connected to it. */
   dial(address: string, options?: AbortOptions): Promise<NodeId>
-  /** Cuts the link to a peer. */
+  /** Cuts the link to a peer, and keeps it down for a minute unless `dial` is called here: the peer may not come back before. */
   hangUp(peer: NodeId): Promise<void>
   /** Bytes sent and received over all links since start. */
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number }

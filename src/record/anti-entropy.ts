@@ -7,6 +7,7 @@
  * initiator -> responder   updates* vectors+   what you lack; what I know
  * responder -> initiator   updates* done       what you lack
  * ```
+ * A state vector carries a tag of each writer's last value, so that two values for one clock are noticed too.
  * Cost: equal documents exchange one digest a page; else O(writers of the pages that differ) + what differs.
  */
 import { raceSignal, withDeadline } from '../core/abort.js'
@@ -31,6 +32,13 @@ export interface SyncComponents {
   /** A peer that says nothing for this long is given up, ms. */
   readonly silenceMs: number
 }
+
+/** At most this many messages make up one list: 16 MiB hold 300 000 digests or 500 000 writers. */
+const maxListMessages = 64
+/** A larger page's vector goes out in pieces. */
+const maxPieceWriters = 4096
+/** Largest encoding of one writer: two clocks of 9 bytes, a tag of 9, the list around them. */
+const rowBytes = 28
 
 type Vectors = ReadonlyMap<PageId, StateVector>
 const noVector: StateVector = new Map()
@@ -64,6 +72,16 @@ function differing(ours: ReadonlyMap<PageId, Uint8Array>, theirs: ReadonlyMap<Pa
   })
 }
 
+/** The vector of a page, in parts that fit a message; one empty part for a page that is not here. */
+function pieces(page: PageId, vector: StateVector): (readonly [PageId, StateVector])[] {
+  if (vector.size <= maxPieceWriters) return [[page, vector]]
+  const rows = [...vector]
+  const parts = Array.from({ length: Math.ceil(rows.length / maxPieceWriters) }, (_, at) =>
+    rows.slice(at * maxPieceWriters, (at + 1) * maxPieceWriters)
+  )
+  return parts.map((part) => [page, new Map(part)])
+}
+
 class Round {
   readonly #components: SyncComponents
   readonly #channel: Channel
@@ -88,8 +106,8 @@ class Round {
   }
 
   async sendVectors(pages: readonly PageId[]): Promise<void> {
-    const vectors = pages.map((page) => [page, this.#components.store.page(page)?.stateVector() ?? noVector] as const)
-    const groups = packed(vectors, ([page, vector]) => page.length + 16 + vector.size * 19, maxPackedBytes)
+    const vectors = pages.flatMap((page) => pieces(page, this.#components.store.page(page)?.stateVector() ?? noVector))
+    const groups = packed(vectors, ([page, vector]) => page.length + 16 + vector.size * rowBytes, maxPackedBytes)
     for (const group of groups) await this.send({ type: 'vectors', vectors: group, last: false })
     await this.send({ type: 'vectors', vectors: [], last: true })
   }
@@ -104,9 +122,9 @@ class Round {
 
   async receiveDigests(): Promise<Map<PageId, Uint8Array>> {
     const digests = new Map<PageId, Uint8Array>()
-    for (;;) {
+    for (let count = 0; ; count++) {
       const message = await this.#receive()
-      if (message.type !== 'digests') throw unexpected(message)
+      if (message.type !== 'digests' || count > maxListMessages) throw unexpected(message)
       for (const [page, digest] of message.digests) digests.set(page, digest)
       if (message.last) return digests
     }
@@ -115,14 +133,15 @@ class Round {
   /** Vectors, and before them the updates that the peer found missing here. */
   async receiveVectors(): Promise<Vectors> {
     const vectors = new Map<PageId, StateVector>()
-    for (;;) {
+    for (let count = 0; ;) {
       const message = await this.#receive()
       if (message.type === 'updates') {
         this.#components.ingest(message.updates)
         continue
       }
-      if (message.type !== 'vectors') throw unexpected(message)
-      for (const [page, vector] of message.vectors) vectors.set(page, vector)
+      if (message.type !== 'vectors' || count++ > maxListMessages) throw unexpected(message)
+      for (const [page, vector] of message.vectors)
+        vectors.set(page, new Map([...(vectors.get(page) ?? []), ...vector]))
       if (message.last) return vectors
     }
   }

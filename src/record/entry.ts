@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { z } from 'zod'
-import { decode, encode } from '../core/codec.js'
+import { decode, encode, equalBytes } from '../core/codec.js'
+import { MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
 import type { KeyPair } from '../identity/keypair.js'
 import { publicKeyOf } from '../identity/node-id.js'
@@ -13,7 +14,10 @@ export const maxEntryBytes = 128 * 1024
 export interface Entry<Body = unknown> {
   readonly page: PageId
   readonly writer: NodeId
-  /** Rises when the writer found its store older than what the mesh had seen of it. */
+  /**
+   * Rises at every start of the writer, by a random step, and when it finds its store older than what the mesh has seen of
+   * it: so a restored disk never repeats a pair (epoch, seq).
+   */
   readonly epoch: number
   /** The Yjs clock of the value: how often the writer has overwritten it. Orders the writer's values. */
   readonly seq: number
@@ -64,7 +68,10 @@ export function sealEntry(
  * @throws MurmurateError `MALFORMED`
  */
 export function openEntry(value: Uint8Array): SealedEntry {
-  const [epoch, issuedAt, body, signature] = decode(value, sealedSchema, { maxBytes: maxEntryBytes, what: 'An entry' })
+  const fields = decode(value, sealedSchema, { maxBytes: maxEntryBytes, what: 'An entry' })
+  // One signature, one value: else anyone could write 1 as 1.0 and make digests differ for ever.
+  if (!equalBytes(encode(fields), value)) throw new MurmurateError('MALFORMED', 'An entry is not canonical')
+  const [epoch, issuedAt, body, signature] = fields
   return { epoch, issuedAt, body, signature }
 }
 

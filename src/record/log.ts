@@ -7,20 +7,17 @@
  * payload = DAG-CBOR [page id, Yjs V1 update]
  * ```
  * A torn or rotten frame ends the file: it is cut off there when opened, and what stood behind it comes back by
- * anti-entropy. A snapshot is the same file written anew with one frame a page, and renamed into place.
+ * anti-entropy. A frame without payload is a bad one: a power cut can leave zeros at the end. A snapshot is the same file written anew with one frame a page, and renamed into place.
  */
-import { mkdir, open, rename, type FileHandle } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { z } from 'zod'
 import { decode, encode } from '../core/codec.js'
-import { parsePageId, type PageId } from '../core/ids.js'
-
-/** One page update, as it is kept. */
-export interface LogRecord {
-  readonly page: PageId
-  readonly update: Uint8Array
-}
+import { diskError, syncDirectory } from '../core/durable.js'
+import { errorCode, MurmurateError } from '../core/errors.js'
+import { parsePageId } from '../core/ids.js'
+import type { EntryLog, LogRecord } from './entry-log.js'
 
 const headerBytes = 8
 const recordSchema = z.tuple([z.string(), z.instanceof(Uint8Array)])
@@ -35,114 +32,146 @@ function frame(record: LogRecord): Uint8Array {
   return bytes
 }
 
-/** The crash-safe record log. One process and one instance at a time. */
-export class RecordLog {
+/** The crash-safe record log: a file. */
+export class RecordLog implements EntryLog {
   readonly #path: string
   #file: FileHandle | undefined
   #size = 0
+  /** Frames that no commit has taken yet. */
   #queue: Uint8Array[] = []
-  #commit: Promise<void> | undefined
-  #failure: { readonly error: unknown } | undefined
+  /** The queue that the last scheduled commit will take. */
+  #scheduled: Uint8Array[] | undefined
+  /** Settles when every scheduled commit and rewrite has; never rejects. */
+  #tail: Promise<void> = Promise.resolve()
+  #failure: MurmurateError | undefined
 
   /** @param path - of the file; its directory is made when missing */
   constructor(path: string) {
     this.#path = path
   }
 
-  /** Bytes on disk. */
   get size(): number {
     return this.#size
   }
 
-  /** Opens the file, hands out every intact record and cuts off the rest. */
+  get failure(): MurmurateError | undefined {
+    return this.#failure
+  }
+
   async open(onRecord: (record: LogRecord) => void): Promise<void> {
-    await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 })
-    const file = await open(this.#path, 'a+', 0o600)
     try {
-      const bytes = await file.readFile()
-      this.#size = readRecords(bytes, onRecord)
-      if (this.#size < bytes.byteLength) await file.truncate(this.#size)
-      await syncDirectory(dirname(this.#path))
+      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 })
+      await rm(this.#draftPath, { force: true })
+      const file = await open(this.#path, 'a+', 0o600)
+      try {
+        await this.#load(file, onRecord)
+      } catch (error) {
+        await file.close()
+        throw error
+      }
       this.#file = file
-      this.#failure = undefined
-    } catch (error) {
-      await file.close()
-      throw error
+    } catch (cause) {
+      throw diskError(this.#path, cause)
     }
+    this.#queue = []
+    this.#failure = undefined
   }
 
-  /**
-   * Appends a record; resolves when it is on the disk. Records appended while a sync runs share the next one.
-   * After a failed write or sync nothing more is taken: what reached the disk is then unknown.
-   */
-  append(record: LogRecord): Promise<void> {
-    this.#queue.push(frame(record))
-    return this.flush()
-  }
-
-  /** Adds a record to the next sync without asking for one. */
   enqueue(record: LogRecord): void {
     this.#queue.push(frame(record))
   }
 
-  /** Resolves when everything appended so far is on the disk. */
+  /** Records enqueued while a sync runs share the next one. */
   async flush(): Promise<void> {
-    while (this.#queue.length > 0 || this.#commit !== undefined) {
-      this.#commit ??= this.#commitQueue().finally(() => (this.#commit = undefined))
-      await this.#commit
-    }
-    if (this.#failure !== undefined) throw this.#failure.error
+    if (this.#file === undefined) throw new MurmurateError('NOT_STARTED', `The log ${this.#path} is not open`)
+    this.#schedule()
+    await this.#tail
+    if (this.#failure !== undefined) throw this.#failure
   }
 
-  /**
-   * Replaces the whole file; a crash leaves either the old or the new one. What is appended meanwhile goes to the new
-   * file, so the records must cover everything that was appended before.
-   */
   async replace(records: readonly LogRecord[]): Promise<void> {
-    await this.flush()
-    this.#commit = this.#rewrite(records).finally(() => (this.#commit = undefined))
-    await this.#commit
+    this.#schedule()
+    this.#queue = []
+    await this.#next(() => this.#rewrite(records))
   }
 
-  /** Writes what is queued and closes the file. Harmless when never opened. */
   async close(): Promise<void> {
     const file = this.#file
     if (file === undefined) return
     try {
       await this.flush()
     } finally {
+      await this.#file?.close()
       this.#file = undefined
-      await file.close()
     }
   }
 
-  async #rewrite(records: readonly LogRecord[]): Promise<void> {
-    const draft = `${this.#path}.new`
-    const file = await open(draft, 'w', 0o600)
-    try {
-      this.#size = await writeRecords(file, records)
-      await rename(draft, this.#path)
-      await syncDirectory(dirname(this.#path))
-    } catch (error) {
-      await file.close()
-      throw error
-    }
-    await this.#file?.close()
-    this.#file = file
+  get #draftPath(): string {
+    return `${this.#path}.new`
   }
 
-  async #commitQueue(): Promise<void> {
-    const file = this.#file
+  async #load(file: FileHandle, onRecord: (record: LogRecord) => void): Promise<void> {
+    const bytes = await file.readFile()
+    this.#size = readRecords(bytes, onRecord)
+    if (this.#size < bytes.byteLength) await file.truncate(this.#size)
+    await syncDirectory(dirname(this.#path))
+  }
+
+  #next(step: () => Promise<void>): Promise<void> {
+    const result = this.#tail.then(step)
+    this.#tail = result.catch(() => {})
+    return result
+  }
+
+  #schedule(): void {
     const batch = this.#queue
-    this.#queue = []
+    if (batch.length === 0 || this.#scheduled === batch) return
+    this.#scheduled = batch
+    void this.#next(async () => {
+      if (this.#queue === batch) this.#queue = []
+      await this.#commit(batch)
+    })
+  }
+
+  async #commit(batch: readonly Uint8Array[]): Promise<void> {
+    const file = this.#file
     if (this.#failure !== undefined || file === undefined) return
     try {
       const bytes = Buffer.concat(batch)
       await file.appendFile(bytes)
       await file.datasync()
       this.#size += bytes.byteLength
-    } catch (error) {
-      this.#failure = { error }
+    } catch (cause) {
+      this.#failure = diskError(this.#path, cause)
+    }
+  }
+
+  async #rewrite(records: readonly LogRecord[]): Promise<void> {
+    let draft: FileHandle | undefined
+    try {
+      draft = await open(this.#draftPath, 'w', 0o600)
+      const size = await writeRecords(draft, records)
+      await rename(this.#draftPath, this.#path)
+      this.#size = size
+    } catch (cause) {
+      await draft?.close()
+      await rm(this.#draftPath, { force: true }).catch(() => {})
+      throw diskError(this.#path, cause)
+    }
+    await this.#continueOn(draft)
+  }
+
+  /** Goes over to the new file at once: the old one has no name any more, what went there would be lost. */
+  async #continueOn(file: FileHandle): Promise<void> {
+    const old = this.#file
+    this.#file = file
+    await old?.close().catch(() => {})
+    try {
+      await syncDirectory(dirname(this.#path))
+      this.#failure = undefined
+    } catch (cause) {
+      this.#failure = diskError(this.#path, cause)
+      throw this.#failure
     }
   }
 }
@@ -162,24 +191,24 @@ async function writeRecords(file: FileHandle, records: readonly LogRecord[]): Pr
 /** Reads frames until the first bad one; returns the offset behind the last good one. */
 function readRecords(bytes: Buffer, onRecord: (record: LogRecord) => void): number {
   let at = 0
-  while (at + headerBytes <= bytes.byteLength) {
+  while (at + headerBytes < bytes.byteLength) {
     const end = at + headerBytes + bytes.readUInt32BE(at)
-    if (end > bytes.byteLength) break
     const payload = bytes.subarray(at + headerBytes, end)
-    if (crc32(payload) !== bytes.readUInt32BE(at + 4)) break
-    const [page, update] = decode(payload, recordSchema, { maxBytes: payload.byteLength, what: 'A record in the log' })
-    onRecord({ page: parsePageId(page), update })
+    if (payload.byteLength === 0 || end > bytes.byteLength || crc32(payload) !== bytes.readUInt32BE(at + 4)) break
+    const record = readRecord(payload)
+    if (record !== undefined) onRecord(record)
     at = end
   }
   return at
 }
 
-/** Makes a rename or a new file in a directory durable. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(join(path, '.'), 'r')
+/** Undefined for an intact frame of another version of this library: it is passed over. */
+function readRecord(payload: Uint8Array): LogRecord | undefined {
   try {
-    await directory.sync()
-  } finally {
-    await directory.close()
+    const [page, update] = decode(payload, recordSchema, { maxBytes: payload.byteLength, what: 'A record in the log' })
+    return { page: parsePageId(page), update }
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error
+    return undefined
   }
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import * as Y from 'yjs'
+import { equalBytes } from '../core/codec.js'
 import type { NodeId, PageId } from '../core/ids.js'
 import type { Entry } from './entry.js'
 import { rootName, writeUpdate, type Chain } from './yjs-update.js'
@@ -17,8 +18,30 @@ export interface StoredEntry {
   readonly valueHash: Uint8Array
 }
 
-/** How far a page knows each client: client id -> number of values, as in Yjs. */
-export type StateVector = ReadonlyMap<number, number>
+/** How far a page knows a client. */
+export interface Known {
+  /** The number of values, as in a Yjs state vector: the next clock. */
+  readonly clock: number
+  /** First 8 bytes of the hash of the last value: tells apart two values that a writer signed for one clock. */
+  readonly tag: Uint8Array
+}
+
+/** How far a page knows each client, by client id. */
+export type StateVector = ReadonlyMap<number, Known>
+
+/** Bytes of `Known.tag`. */
+export const tagBytes = 8
+
+/**
+ * Which of two values of one writer stays, the same on every node: the higher clock. Two values for one clock come from a
+ * disk that was restored or a key in two places; then the higher epoch stays, then the higher hash.
+ */
+export function supersedes(candidate: StoredEntry, present: StoredEntry): boolean {
+  const [a, b] = [candidate.entry, present.entry]
+  if (a.seq !== b.seq) return a.seq > b.seq
+  if (a.epoch !== b.epoch) return a.epoch > b.epoch
+  return Buffer.compare(candidate.valueHash, present.valueHash) > 0
+}
 
 /**
  * One Yjs document with one map: key = writer, value = the writer's whole signed entry.
@@ -26,14 +49,13 @@ export type StateVector = ReadonlyMap<number, number>
  */
 export class Page {
   readonly id: PageId
-  readonly #doc = new Y.Doc({ gc: true })
+  /** Undefined when a value was replaced at its clock, which Yjs cannot do: then it is made anew when asked for. */
+  #doc: Y.Doc | undefined = newDoc()
   readonly #byClient = new Map<number, StoredEntry>()
   #digest: Uint8Array | undefined
 
   constructor(id: PageId) {
     this.id = id
-    this.#doc.clientID = sentinelClientId
-    this.#doc.getMap(rootName)
   }
 
   /** The number of values known of a client; its next clock. */
@@ -52,12 +74,12 @@ export class Page {
     return this.#byClient.values()
   }
 
-  /** Puts verified entries in place, all in one Yjs transaction. Each must be newer than what is known of its client. */
+  /** Puts verified entries in place, all in one Yjs transaction. Each must supersede what is known of its client. */
   apply(entries: readonly StoredEntry[]): void {
     if (entries.length === 0) return
+    if (entries.some(({ client, entry }) => entry.seq < this.known(client))) this.#doc = undefined
     const chains = entries.map((stored) => this.#chainFrom(stored, this.known(stored.client)))
-    Y.applyUpdate(this.#doc, writeUpdate(chains))
-    this.#doc.clientID = sentinelClientId
+    if (this.#doc !== undefined) applyChains(this.#doc, chains)
     for (const stored of entries) this.#byClient.set(stored.client, stored)
     this.#digest = undefined
   }
@@ -66,20 +88,29 @@ export class Page {
   chainsSince(vector: StateVector): Chain[] {
     const missing: Chain[] = []
     for (const stored of this.#byClient.values()) {
-      const start = vector.get(stored.client) ?? 0
-      if (start <= stored.entry.seq) missing.push(this.#chainFrom(stored, start))
+      const { seq } = stored.entry
+      const theirs = vector.get(stored.client)
+      if (theirs === undefined || theirs.clock <= seq) missing.push(this.#chainFrom(stored, theirs?.clock ?? 0))
+      else if (theirs.clock === seq + 1 && !equalBytes(theirs.tag, tagOf(stored)))
+        missing.push(this.#chainFrom(stored, seq))
     }
     return missing
   }
 
   /** The whole page as one update for any Yjs document. */
   export(): Uint8Array {
+    if (this.#doc === undefined) {
+      this.#doc = newDoc()
+      applyChains(this.#doc, this.chainsSince(new Map()))
+    }
     return Y.encodeStateAsUpdate(this.#doc)
   }
 
   /** What this page knows of each client. */
   stateVector(): StateVector {
-    return new Map(Array.from(this.#byClient, ([client, stored]) => [client, stored.entry.seq + 1]))
+    return new Map(
+      Array.from(this.#byClient, ([client, stored]) => [client, { clock: stored.entry.seq + 1, tag: tagOf(stored) }])
+    )
   }
 
   /** 16 bytes that are equal on two nodes exactly when their pages hold the same values. */
@@ -96,7 +127,25 @@ export class Page {
   }
 
   #chainFrom(stored: StoredEntry, start: number): Chain {
-    const key: NodeId | undefined = start === 0 ? stored.entry.writer : undefined
-    return { client: stored.client, start, seq: stored.entry.seq, value: stored.value, key }
+    const { seq, writer } = stored.entry
+    const from = Math.min(start, seq)
+    const key: NodeId | undefined = from === 0 ? writer : undefined
+    return { client: stored.client, start: from, seq, value: stored.value, key }
   }
+}
+
+function newDoc(): Y.Doc {
+  const doc = new Y.Doc({ gc: true })
+  doc.clientID = sentinelClientId
+  doc.getMap(rootName)
+  return doc
+}
+
+function applyChains(doc: Y.Doc, chains: readonly Chain[]): void {
+  Y.applyUpdate(doc, writeUpdate(chains))
+  doc.clientID = sentinelClientId
+}
+
+function tagOf(stored: StoredEntry): Uint8Array {
+  return stored.valueHash.subarray(0, tagBytes)
 }

@@ -1,4 +1,5 @@
 import type { z } from 'zod'
+import { MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
 
 /**
@@ -14,14 +15,20 @@ export interface PageKind<Body = unknown> {
   readonly isPage: (page: PageId) => boolean
   /** Whether this member may have an entry with this body on this page. */
   readonly mayWrite: (page: PageId, writer: NodeId, body: Body) => boolean
+  /** Only the first value of a writer (seq 0) may exist: a second write is `CONFLICT`, or nothing when it says the same. */
+  readonly immutable?: true
 }
 
 /** Which kind of page an id names; undefined for kinds that no room has registered. */
 export class Policy {
   readonly #kinds = new Map<string, PageKind>()
 
-  /** Makes a kind known. Each name belongs to one room. */
+  /** Makes a kind known. Each name belongs to one room: a second kind of the same name is a mistake in the program. */
   register(kind: PageKind): void {
+    const other = this.#kinds.get(kind.name)
+    if (other !== undefined && other !== kind) {
+      throw new MurmurateError('INTERNAL', `Two rooms have registered pages of the kind ${kind.name}`)
+    }
     this.#kinds.set(kind.name, kind)
   }
 

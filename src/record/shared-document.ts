@@ -7,16 +7,14 @@ import type { Logger } from '../core/logger.js'
 import type { KeyPair } from '../identity/keypair.js'
 import { SignatureVerifier } from '../identity/signature.js'
 import type { Network, Unsubscribe } from '../net/network.js'
-import { storedEntry } from './admission.js'
-import { clientIdOf, maxEntryBytes, sealEntry, type Entry } from './entry.js'
+import { Author, type Value } from './author.js'
+import { clientIdOf, maxEntryBytes, type Entry } from './entry.js'
 import { Gossip } from './gossip.js'
-import type { LogRecord, RecordLog } from './log.js'
-import { Page, type StateVector, type StoredEntry } from './page.js'
+import type { EntryLog, LogRecord } from './entry-log.js'
 import { Policy, type PageKind } from './policy.js'
 import { PageStore, type IngestResult } from './store.js'
 import { Synchroniser } from './sync.js'
 import type { PageUpdate } from './wire.js'
-import { writeUpdate } from './yjs-update.js'
 
 /** Settings of the shared document. */
 export interface SharedDocumentInit {
@@ -36,7 +34,7 @@ export interface SharedDocumentInit {
 export interface SharedDocumentComponents {
   readonly network: Network
   readonly keyPair: KeyPair
-  readonly log: RecordLog
+  readonly log: EntryLog
   readonly environment: Environment
   readonly logger: Logger
 }
@@ -44,20 +42,9 @@ export interface SharedDocumentComponents {
 /** Hears of new entries, in batches. */
 export type EntryListener<Body> = (entries: readonly Entry<Body>[]) => void
 
-interface PendingWrite {
-  readonly page: PageId
-  readonly body: Uint8Array
-  readonly resolve: () => void
-  readonly reject: (error: unknown) => void
-}
-
-/** An entry of this node on its way to the disk. */
-interface Draft {
-  readonly page: Page
-  readonly body: Uint8Array
-  readonly stored: StoredEntry
-  readonly update: Uint8Array
-}
+/** What an entry has besides its body: page, writer, counters and signature are below this, bytes. */
+const sealBytes = 256
+const nothing: IngestResult = Object.freeze({ updates: [], entries: [], refusals: [], gap: false })
 
 /** The shared document: signed single-writer entries on pages, the same on every node sooner or later. */
 export class SharedDocument implements Startable {
@@ -68,15 +55,12 @@ export class SharedDocument implements Startable {
   readonly #gossip: Gossip
   readonly #synchroniser: Synchroniser
   readonly #listeners = new Map<string, Set<EntryListener<unknown>>>()
-  #pending: PendingWrite[] = []
-  #writing: Promise<void> | undefined
+  readonly #author: Author
   #flushTimer: Timer | undefined
-  #compactedBytes = 0
-  #epoch = 0
   #open = false
 
   constructor(components: SharedDocumentComponents, init: SharedDocumentInit) {
-    const { network, environment, logger } = components
+    const { network, keyPair, log, environment, logger } = components
     this.#components = components
     this.#init = init
     this.#store = new PageStore(this.#policy, new SignatureVerifier(), logger)
@@ -89,6 +73,20 @@ export class SharedDocument implements Startable {
       { network, environment, logger, store: this.#store, ingest },
       { periodMs: init.syncPeriodMs, silenceMs: init.syncSilenceMs }
     )
+    this.#author = new Author(
+      {
+        keyPair,
+        log,
+        environment,
+        logger,
+        store: this.#store,
+        publish: (updates, entries) => {
+          this.#gossip.announce(updates)
+          this.#emit(entries)
+        }
+      },
+      init.compactAboveBytes
+    )
   }
 
   /** Makes a kind of page known; to be called before start. */
@@ -99,42 +97,41 @@ export class SharedDocument implements Startable {
 
   /** Loads what is on disk, then takes part in the mesh. The network must be started. */
   async start(): Promise<void> {
+    if (this.#open) return
     await this.#components.log.open((record) => this.#load(record))
+    this.#author.start()
     this.#open = true
-    this.#gossip.start()
-    this.#synchroniser.start()
+    try {
+      this.#gossip.start()
+      this.#synchroniser.start()
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
   }
 
   /** Stops taking part; what was written is on disk. */
   async stop(): Promise<void> {
     this.#open = false
-    this.#gossip.stop()
     await this.#synchroniser.stop()
     this.#flushTimer?.cancel()
     this.#flushTimer = undefined
-    await this.#writing
+    await this.#author.idle()
+    this.#gossip.stop()
     await this.#components.log.close()
   }
 
   /**
    * Writes this node's entry on a page, whole. Resolves when it is on this node's disk; then it is gossiped.
-   * Of several writes to one page that wait together, only the last is kept.
+   * Of several writes to one page that wait together, only the last is kept. On an immutable page, writing what is there
+   * does nothing.
    *
-   * @throws MurmurateError `NOT_STARTED`, or `INVALID_REQUEST` when the page's kind does not allow the body
+   * @throws MurmurateError `NOT_STARTED`; `INVALID_REQUEST` when the page's kind does not allow the body; `CONFLICT` when the
+   * page is immutable and this node wrote another body; `INSUFFICIENT_STORAGE` or `DATA_DIR_UNREADABLE` when the disk fails
    */
-  write<Body>(kind: PageKind<Body>, page: PageId, body: Body): Promise<void> {
-    if (!this.#open) return Promise.reject(new MurmurateError('NOT_STARTED', 'The shared document is not open'))
-    const bytes = encode(body)
-    if (bytes.byteLength > maxEntryBytes - 256 || !kind.isPage(page) || !kind.mayWrite(page, this.#writer, body)) {
-      const size = `${bytes.byteLength} bytes`
-      return Promise.reject(
-        new MurmurateError('INVALID_REQUEST', `This node may not write this entry (${size}) on ${page}`)
-      )
-    }
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    this.#pending.push({ page, body: bytes, resolve, reject })
-    this.#run()
-    return promise
+  async write<Body>(kind: PageKind<Body>, page: PageId, body: Body): Promise<void> {
+    if (!this.#open) throw new MurmurateError('NOT_STARTED', 'The shared document is not open')
+    await this.#author.write(this.#checked(kind, page, body))
   }
 
   /** The entries of a page. */
@@ -173,111 +170,81 @@ export class SharedDocument implements Startable {
     return this.#store.page(page)?.export()
   }
 
-  get #writer(): NodeId {
-    return this.#components.keyPair.nodeId
+  /** The value in the form that others will see, or the reason why they would refuse it. */
+  #checked<Body>(kind: PageKind<Body>, page: PageId, body: Body): Value {
+    const registered = this.#policy.kindOf(page)
+    if (registered?.name !== kind.name) throw invalid(`${page} is not a page of the kind ${kind.name}`)
+    const bytes = encodeBody(page, body)
+    if (bytes.byteLength > maxEntryBytes - sealBytes) {
+      throw invalid(`The body for ${page} has ${bytes.byteLength} bytes, the limit is ${maxEntryBytes - sealBytes}`)
+    }
+    const decoded = decodeBody(page, bytes, registered)
+    if (!registered.mayWrite(page, this.#components.keyPair.nodeId, decoded)) {
+      throw invalid(`This node may not write this on ${page}`)
+    }
+    return { kind: registered, page, bytes, body: decoded }
   }
 
   #load({ page, update }: LogRecord): void {
     const { entries } = this.#store.ingest([{ page, update }])
-    for (const entry of entries) if (entry.writer === this.#writer) this.#epoch = Math.max(this.#epoch, entry.epoch)
+    this.#author.loaded(entries)
     this.#emit(entries)
   }
 
   #ingestFrom(updates: readonly PageUpdate[], sender: NodeId): IngestResult {
+    if (!this.#open) return nothing
     const result = this.#store.ingest(updates)
     for (const update of result.updates) this.#components.log.enqueue(update)
     if (result.updates.length > 0) this.#flushSoon()
-    this.#noticeOwn(result.entries)
+    this.#author.received(result.entries)
     this.#emit(result.entries)
-    if (result.gap) void this.#synchroniser.syncWith(sender)
+    if (result.gap) this.#synchroniser.syncAfterGap(sender)
     return result
-  }
-
-  /** The mesh knew newer entries of this node than its own disk: an old disk came back. */
-  #noticeOwn(entries: readonly Entry[]): void {
-    const own = entries.filter(({ writer }) => writer === this.#writer)
-    if (own.length === 0) return
-    this.#epoch = Math.max(this.#epoch, ...own.map(({ epoch }) => epoch)) + 1
-    this.#components.logger.warn(
-      `the mesh remembers newer entries of this node than its disk; epoch is now ${this.#epoch}`
-    )
   }
 
   #emit(entries: readonly Entry[]): void {
     for (const [kind, listeners] of this.#listeners) {
       const group = entries.filter(({ page }) => page.startsWith(`${kind}/`))
-      if (group.length > 0) for (const listener of listeners) listener(group)
+      if (group.length > 0) for (const listener of listeners) this.#tell(listener, group)
     }
   }
 
-  /** Writes in batches, one at a time: sign, disk, page, gossip. No entry is seen by anyone before it is on the disk. */
-  async #drain(): Promise<void> {
-    while (this.#pending.length > 0) {
-      const batch = this.#pending
-      this.#pending = []
-      try {
-        await this.#commit(new Map(batch.map((write) => [write.page, write.body])))
-        for (const write of batch) write.resolve()
-      } catch (error) {
-        for (const write of batch) write.reject(error)
-      }
+  /** What a listener throws is its own fault, not that of the peer that sent the entries. */
+  #tell(listener: EntryListener<unknown>, entries: readonly Entry[]): void {
+    try {
+      listener(entries)
+    } catch (error) {
+      this.#components.logger.error(`a listener of the shared document failed: ${messageOf(error)}`)
     }
-    await this.#components.log.flush()
-    await this.#compact()
-  }
-
-  async #commit(bodies: ReadonlyMap<PageId, Uint8Array>): Promise<void> {
-    const drafts = Array.from(bodies, ([page, body]) => this.#seal(page, body))
-    for (const { page, update } of drafts) this.#components.log.enqueue({ page: page.id, update })
-    await this.#components.log.flush()
-    const overtaken = drafts.filter(({ page, stored }) => page.known(stored.client) !== stored.entry.seq)
-    this.#publish(drafts.filter((draft) => !overtaken.includes(draft)))
-    if (overtaken.length > 0) await this.#commit(new Map(overtaken.map(({ page, body }) => [page.id, body])))
-  }
-
-  /** Signs a body for this node's next clock on a page. */
-  #seal(id: PageId, body: Uint8Array): Draft {
-    const { keyPair, environment } = this.#components
-    const page = this.#store.page(id) ?? new Page(id)
-    const client = clientIdOf(id, this.#writer)
-    const position = { page: id, writer: this.#writer, seq: page.known(client) }
-    const content = { epoch: this.#epoch, issuedAt: environment.clock.now(), body }
-    const value = sealEntry(keyPair, position, content)
-    const kind = this.#policy.kindOf(id)
-    if (kind === undefined) throw new MurmurateError('INTERNAL', `No room has registered the page ${id}`)
-    const decoded = decode(body, kind.schema, { maxBytes: maxEntryBytes, what: `The body for ${id}` })
-    const entry = { ...position, epoch: content.epoch, issuedAt: content.issuedAt, body: decoded }
-    const key = position.seq === 0 ? this.#writer : undefined
-    const update = writeUpdate([{ client, start: position.seq, seq: position.seq, value, key }])
-    return { page, body, stored: storedEntry(entry, client, value), update }
-  }
-
-  #publish(drafts: readonly Draft[]): void {
-    for (const { page, stored } of drafts) this.#store.put(page, [stored])
-    this.#gossip.announce(drafts.map(({ page, update }) => ({ page: page.id, update })))
-    this.#emit(drafts.map(({ stored }) => stored.entry))
   }
 
   /** Brings received entries to the disk soon; they are not this node's to lose, so nobody waits for it. */
   #flushSoon(): void {
     this.#flushTimer ??= this.#components.environment.clock.setTimer(this.#init.gossipTickMs, () => {
       this.#flushTimer = undefined
-      this.#run()
+      this.#author.run()
     })
   }
+}
 
-  #run(): void {
-    this.#writing ??= this.#drain()
-      .catch((error: unknown) => this.#components.logger.error(`writing the record log failed: ${messageOf(error)}`))
-      .finally(() => (this.#writing = undefined))
+function invalid(message: string): MurmurateError {
+  return new MurmurateError('INVALID_REQUEST', message)
+}
+
+function encodeBody(page: PageId, body: unknown): Uint8Array {
+  try {
+    return encode(body)
+  } catch (cause) {
+    throw new MurmurateError('INVALID_REQUEST', `The body for ${page} cannot be encoded: ${messageOf(cause)}`, {
+      cause
+    })
   }
+}
 
-  /** Rewrites the log when most of it is overwritten values. Runs between commits, so every logged entry is on a page. */
-  async #compact(): Promise<void> {
-    const { log } = this.#components
-    if (log.size < Math.max(this.#init.compactAboveBytes, 4 * this.#compactedBytes)) return
-    const empty: StateVector = new Map()
-    await log.replace(Array.from(this.#store.pages()).flatMap(({ id }) => this.#store.updatesSince(id, empty)))
-    this.#compactedBytes = log.size
+function decodeBody(page: PageId, bytes: Uint8Array, kind: PageKind): unknown {
+  try {
+    return decode(bytes, kind.schema, { maxBytes: maxEntryBytes, what: `The body for ${page}` })
+  } catch (cause) {
+    throw new MurmurateError('INVALID_REQUEST', messageOf(cause), { cause })
   }
 }

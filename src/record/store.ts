@@ -56,24 +56,32 @@ export class PageStore {
       result.refusals.push(...refusals)
       result.gap ||= gap
       if (admitted.length === 0) continue
-      result.updates.push({ page: id, update: this.put(page, admitted) })
+      this.#reportTwice(page, admitted)
+      result.updates.push({ page: id, update: this.put(id, admitted) })
       for (const stored of admitted) result.entries.push(stored.entry)
     }
     for (const refusal of result.refusals) this.#logger.debug(`refused: ${refusal}`)
     return result
   }
 
+  /** Two values for one clock, both signed: a restored disk, a key in two places, or a writer that lies. */
+  #reportTwice(page: Page, admitted: readonly StoredEntry[]): void {
+    for (const { client, entry } of admitted) {
+      if (entry.seq >= page.known(client)) continue
+      this.#logger.warn(`${entry.writer} signed two values for clock ${entry.seq} of ${page.id}`)
+    }
+  }
+
   /** Puts verified entries on a page; returns the update that says the same. */
-  put(page: Page, stored: readonly StoredEntry[]): Uint8Array {
-    const before: StateVector = new Map(stored.map(({ client }) => [client, page.known(client)]))
+  put(id: PageId, stored: readonly StoredEntry[]): Uint8Array {
+    const page = this.#pages.get(id) ?? new Page(id)
+    const chains = stored.map(({ client, entry, value }): Chain => {
+      const start = Math.min(page.known(client), entry.seq)
+      return { client, start, seq: entry.seq, value, key: start === 0 ? entry.writer : undefined }
+    })
     page.apply(stored)
     this.#pages.set(page.id, page)
-    return writeUpdate(
-      stored.map(({ client, entry, value }): Chain => {
-        const start = before.get(client) ?? 0
-        return { client, start, seq: entry.seq, value, key: start === 0 ? entry.writer : undefined }
-      })
-    )
+    return writeUpdate(chains)
   }
 
   /** What a holder of this state vector lacks of a page, in updates small enough for one message each. */

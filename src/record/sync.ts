@@ -25,6 +25,9 @@ export interface SynchroniserInit {
   readonly silenceMs: number
 }
 
+/** Rounds that gaps ask for are at least this far apart, ms, for each peer. */
+const gapPauseMs = 1000
+
 /** Runs anti-entropy: on connect, when a gap was seen, and by timer with one random peer. At most one round a peer at a time. */
 export class Synchroniser implements Startable {
   readonly #components: SynchroniserComponents
@@ -32,6 +35,9 @@ export class Synchroniser implements Startable {
   readonly #running = new Map<NodeId, Promise<void>>()
   #stops: Unsubscribe[] = []
   #abort = new AbortController()
+  readonly #answering = new Set<Promise<void>>()
+  readonly #gapAt = new Map<NodeId, number>()
+  #started = false
 
   constructor(components: SynchroniserComponents, init: SynchroniserInit) {
     this.#components = components
@@ -41,32 +47,47 @@ export class Synchroniser implements Startable {
   start(): void {
     const { network, environment } = this.#components
     this.#abort = new AbortController()
+    this.#started = true
     const timer: Timer = every(environment, this.#init.periodMs, () => this.#syncWithRandomPeer())
     this.#stops = [
       network.serve(syncProtocol, (channel) => this.#answer(channel), { maxFrameBytes: maxMessageBytes }),
       network.onPeer(({ type, peer }) => {
         // Both ends see the link; one round is enough, and the lower id begins it.
         if (type === 'connected' && network.nodeId < peer) void this.syncWith(peer)
+        if (type === 'disconnected') this.#gapAt.delete(peer)
       }),
       () => timer.cancel()
     ]
+    // Whoever linked before this node was ready to answer may have asked in vain.
+    for (const peer of network.peers()) void this.syncWith(peer)
   }
 
   async stop(): Promise<void> {
+    this.#started = false
     for (const stop of this.#stops.splice(0)) stop()
     this.#abort.abort()
-    await Promise.all(this.#running.values())
+    await Promise.allSettled([...this.#running.values(), ...this.#answering])
+    this.#gapAt.clear()
   }
 
   /** Makes the document equal to a peer's; a round that fails is made up for by a later one. */
   syncWith(peer: NodeId): Promise<void> {
     const running = this.#running.get(peer)
     if (running !== undefined) return running
+    if (!this.#started) return Promise.resolve()
     const round = this.#initiate(peer)
       .catch((error: unknown) => this.#components.logger.debug(`sync with ${peer} failed: ${messageOf(error)}`))
       .finally(() => this.#running.delete(peer))
     this.#running.set(peer, round)
     return round
+  }
+
+  /** The same, but a peer that sends gap after gap does not get round after round. */
+  syncAfterGap(peer: NodeId): void {
+    const now = this.#components.environment.clock.monotonic()
+    if (now - (this.#gapAt.get(peer) ?? -Infinity) < gapPauseMs) return
+    this.#gapAt.set(peer, now)
+    void this.syncWith(peer)
   }
 
   async #syncWithRandomPeer(): Promise<void> {
@@ -89,6 +110,16 @@ export class Synchroniser implements Startable {
   }
 
   async #answer(channel: Channel): Promise<void> {
+    const round = this.#answerRound(channel)
+    this.#answering.add(round)
+    try {
+      await round
+    } finally {
+      this.#answering.delete(round)
+    }
+  }
+
+  async #answerRound(channel: Channel): Promise<void> {
     await answerSync(this.#roundWith(channel.peer), channel, this.#abort.signal)
     await channel.close()
   }

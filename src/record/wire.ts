@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { decode, encode } from '../core/codec.js'
 import { parsePageId, type PageId } from '../core/ids.js'
 import { maxGossipBytes } from '../net/network.js'
-import type { StateVector } from './page.js'
+import { tagBytes, type StateVector } from './page.js'
 
 /** Largest message of the record, on gossip and on sync channels. */
 export const maxMessageBytes = maxGossipBytes
@@ -32,7 +32,10 @@ const bytes = z.instanceof(Uint8Array)
 const page = z.string().transform((text): PageId => parsePageId(text))
 const clock = z.int().nonnegative()
 const updatesSchema = z.array(z.tuple([page, bytes]))
-const vectorSchema = z.array(z.tuple([clock, clock])).transform((pairs): StateVector => new Map(pairs))
+const tag = bytes.refine((value) => value.byteLength === tagBytes)
+const vectorSchema = z
+  .array(z.tuple([clock, clock, tag]))
+  .transform((rows): StateVector => new Map(rows.map(([client, next, last]) => [client, { clock: next, tag: last }])))
 const messageSchema = z.union([
   z.tuple([z.literal(0), z.array(z.tuple([page, bytes])), z.boolean()]),
   z.tuple([z.literal(1), z.array(z.tuple([page, vectorSchema])), z.boolean()]),
@@ -57,7 +60,7 @@ export function encodeSync(message: SyncMessage): Uint8Array {
     case 'digests':
       return encode([0, message.digests, message.last])
     case 'vectors':
-      return encode([1, message.vectors.map(([id, vector]) => [id, [...vector]]), message.last])
+      return encode([1, message.vectors.map(([id, vector]) => [id, vectorRows(vector)]), message.last])
     case 'updates':
       return encode([2, message.updates.map(({ page, update }) => [page, update])])
     case 'done':
@@ -78,6 +81,10 @@ export function decodeSync(data: Uint8Array): SyncMessage {
     case 3:
       return { type: 'done' }
   }
+}
+
+function vectorRows(vector: StateVector): [number, number, Uint8Array][] {
+  return Array.from(vector, ([client, known]) => [client, known.clock, known.tag])
 }
 
 /** Splits items into groups whose sizes stay within the bound; an item above it stands alone. */

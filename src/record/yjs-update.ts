@@ -28,6 +28,8 @@ const hasOrigin = 0x80
 const hasRightOrigin = 0x40
 const hasMapKey = 0x20
 const kindMask = 0x1f
+/** Clocks stay below 2^52: sums of them are still whole numbers, and no writer can put one on a page that others cannot pass on. */
+const maxClock = 2 ** 52
 /** Node ids have 52 characters. */
 const maxKeyBytes = 64
 
@@ -66,7 +68,7 @@ export function parseUpdate(update: Uint8Array): Chain[] {
 function readChain(reader: Reader): Chain {
   let structs = reader.count(3)
   const client = reader.varuint()
-  const start = reader.varuint()
+  const start = addClock(reader.varuint(), 0)
   if (structs === 0) throw malformed('a client without values')
   let clock = start
   let key: string | undefined
@@ -77,9 +79,11 @@ function readChain(reader: Reader): Chain {
     if ((info & kindMask) === binaryKind) {
       const value = reader.bytes()
       if (structs === 1) return { client, start, seq: clock, value, key }
-      clock += 1
+      clock = addClock(clock, 1)
     } else if ((info & kindMask) === deletedKind) {
-      clock = addClock(clock, reader.varuint())
+      const length = reader.varuint()
+      if (length === 0) throw malformed('an empty content')
+      clock = addClock(clock, length)
     } else {
       throw malformed(`content of kind ${info & kindMask}`)
     }
@@ -103,7 +107,7 @@ function readPosition(reader: Reader, info: number, client: number, clock: numbe
 
 function addClock(clock: number, length: number): number {
   const sum = clock + length
-  if (length === 0 || !Number.isSafeInteger(sum)) throw malformed('an impossible length')
+  if (sum >= maxClock) throw malformed('a clock above 2^52')
   return sum
 }
 

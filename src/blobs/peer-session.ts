@@ -1,0 +1,306 @@
+import type { Clock } from '../core/environment.js'
+import { MurmurateError, messageOf } from '../core/errors.js'
+import type { Cid, NodeId } from '../core/ids.js'
+import type { Channel } from '../net/network.js'
+import { Bitfield } from './bitfield.js'
+import type { ChunkList } from './chunk-list.js'
+import { matches } from './cid.js'
+import {
+  decodeAnswererMessage,
+  encodeMessage,
+  exchangeLimits,
+  noChunk,
+  rangesIn,
+  type AnswererMessage,
+  type AskerMessage,
+  type ChunkRange,
+  type RejectReason
+} from './exchange.js'
+
+/** Hears what a peer says about one file. */
+export interface InterestListener {
+  /** What it has; once, and first. */
+  onBitfield(session: PeerSession, held: Bitfield): void
+  /** What has come in since. */
+  onHave(session: PeerSession, range: ChunkRange): void
+  /** It has nothing of the file. */
+  onRefused(session: PeerSession): void
+  /** A chunk that was asked for, not verified. */
+  onChunk(session: PeerSession, chunk: number, bytes: Uint8Array): void
+  /** A chunk that was asked for will not come. */
+  onNoChunk(session: PeerSession, chunk: number, reason: RejectReason): void
+  /** A chunk that was asked for is late: somebody else may be asked. It may still come. */
+  onLate(session: PeerSession, chunk: number): void
+  /** The channel is gone. */
+  onClosed(session: PeerSession): void
+}
+
+/** What asking one peer needs. */
+export interface PeerSessionInit {
+  readonly channel: Channel
+  readonly clock: Clock
+  /** Nothing came for this long although something was asked: the peer is late. */
+  readonly requestTimeoutMs: number
+  /** The channel is gone; `isViolation` when the peer broke the protocol or sent a wrong block. */
+  readonly onClosed: (session: PeerSession, reason: unknown, isViolation: boolean) => void
+}
+
+interface Interest {
+  readonly file: Cid
+  readonly chunks: ChunkList
+  readonly listener: InterestListener
+  isAnswered: boolean
+}
+
+interface Request {
+  readonly interest: Interest
+  readonly owed: Set<number>
+}
+
+interface Want {
+  readonly cid: Cid
+  readonly maxBytes: number
+  pieces: Uint8Array | undefined
+  doneBytes: number
+  readonly settle: (block: Uint8Array | undefined) => void
+}
+
+/** Bytes asked for before a peer has shown that it answers; grows by each request answered, up to the full credit. */
+const firstWindowBytes = exchangeLimits.requestBytes
+
+/** Asks one peer on one channel: interests, requests and wants, and what is owed for them. */
+export class PeerSession {
+  readonly peer: NodeId
+  readonly #init: PeerSessionInit
+  readonly #channel: Channel
+  readonly #interests = new Map<number, Interest>()
+  readonly #requests = new Map<number, Request>()
+  readonly #wants = new Map<number, Want>()
+  #nextId = 1
+  #owedBytes = 0
+  #windowBytes = firstWindowBytes
+  #lastAnswerAt = 0
+  #isLate = false
+  #isOpen = true
+  readonly #running: Promise<void>
+
+  constructor(init: PeerSessionInit) {
+    this.#init = init
+    this.#channel = init.channel
+    this.peer = init.channel.peer
+    this.#running = this.#run()
+  }
+
+  /** Whether the channel is there. */
+  get isOpen(): boolean {
+    return this.#isOpen
+  }
+
+  /** Bytes that may be asked of it now. A peer that is late gets nothing more until it has answered everything. */
+  get freeBytes(): number {
+    const isBusy = this.#isLate || !this.#isOpen || this.#requests.size >= exchangeLimits.openRequests
+    return isBusy ? 0 : Math.max(0, this.#windowBytes - this.#owedBytes)
+  }
+
+  /** Chunk bytes asked for and not answered. */
+  get owedBytes(): number {
+    return this.#owedBytes
+  }
+
+  /** Whether there is room for one more interest. */
+  get hasInterestLeft(): boolean {
+    return this.#isOpen && this.#interests.size < exchangeLimits.interests
+  }
+
+  /** Declares interest in a file; returns its number for `request` and `leave`. */
+  join(file: Cid, chunks: ChunkList, listener: InterestListener): number {
+    const id = this.#nextId++
+    this.#interests.set(id, { file, chunks, listener, isAnswered: false })
+    this.#send({ type: 'interest', id, file })
+    return id
+  }
+
+  /** Ends an interest; what was asked for it is cancelled. */
+  leave(interest: number): void {
+    const left = this.#interests.get(interest)
+    if (left === undefined) return
+    this.#interests.delete(interest)
+    for (const [id, request] of this.#requests) {
+      if (request.interest === left) this.#send({ type: 'cancel', id, chunk: noChunk })
+    }
+    this.#send({ type: 'leave', id: interest })
+  }
+
+  /** Asks for chunks of a file; within `freeBytes` and the limits of one request. */
+  request(interestId: number, chunks: readonly number[]): void {
+    const interest = this.#interests.get(interestId)
+    if (interest === undefined || chunks.length === 0) return
+    if (this.#owedBytes === 0) this.#lastAnswerAt = this.#init.clock.monotonic()
+    const id = this.#nextId++
+    this.#requests.set(id, { interest, owed: new Set(chunks) })
+    for (const chunk of chunks) this.#owedBytes += interest.chunks.length(chunk)
+    this.#send({ type: 'request', id, interest: interestId, ranges: rangesIn(chunks) })
+  }
+
+  /** Says that a chunk is not needed any more. */
+  cancel(interestId: number, chunk: number): void {
+    const interest = this.#interests.get(interestId)
+    for (const [id, request] of this.#requests) {
+      if (request.interest === interest && request.owed.has(chunk)) this.#send({ type: 'cancel', id, chunk })
+    }
+  }
+
+  /** Asks for a block; undefined when the peer does not have it or hangs up. Verified. */
+  want(cid: Cid, maxBytes: number): Promise<Uint8Array | undefined> {
+    if (!this.#isOpen || this.#wants.size >= exchangeLimits.openRequests) return Promise.resolve(undefined)
+    return new Promise((settle) => {
+      const id = this.#nextId++
+      this.#wants.set(id, { cid, maxBytes, pieces: undefined, doneBytes: 0, settle })
+      this.#send({ type: 'want', id, cid })
+    })
+  }
+
+  /** Looks whether the peer is late. Hangs up on one that has been for three times the limit. */
+  check(now: number): void {
+    if (this.#owedBytes === 0) return
+    const silentMs = now - this.#lastAnswerAt
+    if (silentMs > 3 * this.#init.requestTimeoutMs) this.close(new MurmurateError('TIMEOUT', 'The peer does not answer'))
+    else if (silentMs > this.#init.requestTimeoutMs && !this.#isLate) this.#declareLate()
+  }
+
+  /** Hangs up. */
+  close(reason: Error): void {
+    this.#end(reason, false)
+  }
+
+  /** Hangs up on a peer that broke the rules. */
+  refuse(reason: Error): void {
+    this.#end(reason, true)
+  }
+
+  /** Resolves when nothing of the session runs any more. */
+  get ended(): Promise<void> {
+    return this.#running
+  }
+
+  async #run(): Promise<void> {
+    try {
+      for await (const frame of this.#channel.frames()) {
+        if (!this.#isOpen) return
+        this.#take(decodeAnswererMessage(frame))
+      }
+      this.#end(new MurmurateError('NETWORK_ERROR', 'The peer closed the channel'), false)
+    } catch (error) {
+      this.#end(error, error instanceof MurmurateError && (error.code === 'MALFORMED' || error.code === 'FRAME_TOO_LARGE'))
+    }
+  }
+
+  #end(reason: unknown, isViolation: boolean): void {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    this.#channel.abort(reason instanceof Error ? reason : new MurmurateError('INTERNAL', messageOf(reason)))
+    for (const { settle } of this.#wants.values()) settle(undefined)
+    this.#init.onClosed(this, reason, isViolation)
+    for (const { listener } of this.#interests.values()) listener.onClosed(this)
+    this.#interests.clear()
+    this.#requests.clear()
+    this.#wants.clear()
+    this.#owedBytes = 0
+  }
+
+  #declareLate(): void {
+    this.#isLate = true
+    this.#windowBytes = firstWindowBytes
+    for (const [id, { interest, owed }] of this.#requests) {
+      this.#send({ type: 'cancel', id, chunk: noChunk })
+      for (const chunk of owed) interest.listener.onLate(this, chunk)
+    }
+  }
+
+  #take(message: AnswererMessage): void {
+    switch (message.type) {
+      case 'bitfield':
+        return this.#takeBitfield(message.interest, message.count, message.bits)
+      case 'have':
+        return this.#takeHave(message.interest, message.ranges)
+      case 'data':
+        return this.#takeData(message.request, message.chunk, message.bytes)
+      case 'block':
+        return this.#takeBlock(message.want, message.total, message.offset, message.bytes)
+      case 'reject':
+        return this.#takeReject(message.id, message.chunk, message.reason)
+    }
+  }
+
+  #takeBitfield(id: number, count: number, bits: Uint8Array): void {
+    const interest = this.#interests.get(id)
+    if (interest === undefined) return
+    if (interest.isAnswered || count !== interest.chunks.count) throw broken('sent a bitfield that does not fit')
+    interest.isAnswered = true
+    interest.listener.onBitfield(this, Bitfield.from(bits, count))
+  }
+
+  #takeHave(id: number, ranges: readonly ChunkRange[]): void {
+    const interest = this.#interests.get(id)
+    if (interest === undefined) return
+    for (const range of ranges) {
+      if (range.first + range.count > interest.chunks.count) throw broken('has chunks that do not exist')
+      interest.listener.onHave(this, range)
+    }
+  }
+
+  #takeData(id: number, chunk: number, bytes: Uint8Array): void {
+    const { listener } = this.#answered(id, chunk)
+    listener.onChunk(this, chunk, bytes)
+  }
+
+  #takeReject(id: number, chunk: number, reason: RejectReason): void {
+    const interest = this.#interests.get(id)
+    const want = this.#wants.get(id)
+    if (want !== undefined) {
+      this.#wants.delete(id)
+      want.settle(undefined)
+    } else if (interest !== undefined) {
+      this.#interests.delete(id)
+      interest.listener.onRefused(this)
+    } else if (chunk !== noChunk) this.#answered(id, chunk).listener.onNoChunk(this, chunk, reason)
+  }
+
+  /** Books the one answer to a chunk; the owed bytes are free again. */
+  #answered(id: number, chunk: number): Interest {
+    const request = this.#requests.get(id)
+    if (request === undefined || !request.owed.delete(chunk)) throw broken('sent what nobody asked for')
+    this.#lastAnswerAt = this.#init.clock.monotonic()
+    this.#owedBytes -= request.interest.chunks.length(chunk)
+    if (request.owed.size === 0) {
+      this.#requests.delete(id)
+      this.#windowBytes = Math.min(this.#windowBytes + exchangeLimits.requestBytes, exchangeLimits.creditBytes)
+    }
+    if (this.#requests.size === 0) this.#isLate = false
+    return request.interest
+  }
+
+  #takeBlock(id: number, total: number, offset: number, bytes: Uint8Array): void {
+    const want = this.#wants.get(id)
+    if (want === undefined || offset !== want.doneBytes || total > want.maxBytes) throw broken('sent a block that nobody wants')
+    want.pieces ??= new Uint8Array(total)
+    if (want.pieces.byteLength !== total) throw broken('changed its mind about the size of a block')
+    want.pieces.set(bytes, offset)
+    want.doneBytes += bytes.byteLength
+    if (want.doneBytes < total) return
+    this.#wants.delete(id)
+    const isRight = matches(want.cid, want.pieces)
+    want.settle(isRight ? want.pieces : undefined)
+    if (!isRight) throw broken(`sent wrong bytes for block ${want.cid}`)
+  }
+
+  /** What an asker sends is small and bounded by what is owed to it; an error ends the session. */
+  #send(message: AskerMessage): void {
+    if (!this.#isOpen) return
+    this.#channel.send(encodeMessage(message)).catch((error: unknown) => this.#end(error, false))
+  }
+}
+
+function broken(how: string): MurmurateError {
+  return new MurmurateError('MALFORMED', `The peer ${how}`)
+}

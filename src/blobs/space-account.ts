@@ -1,0 +1,38 @@
+import { insufficientStorage } from './blob-store.js'
+
+/** Counts what a store holds against its declared capacity. */
+export class SpaceAccount {
+  readonly #capacityBytes: number
+  #usedBytes = 0
+
+  /** @param capacityBytes - the declared limit; without one only the disk limits */
+  constructor(capacityBytes: number = Number.POSITIVE_INFINITY) {
+    this.#capacityBytes = capacityBytes
+  }
+
+  /** Bytes held. */
+  get usedBytes(): number {
+    return this.#usedBytes
+  }
+
+  /** Bytes left of the capacity; infinite when none was declared. */
+  get leftBytes(): number {
+    return Math.max(0, this.#capacityBytes - this.#usedBytes)
+  }
+
+  /** @throws MurmurateError `INSUFFICIENT_STORAGE` when the capacity does not allow it */
+  claim(bytes: number): void {
+    if (bytes > this.leftBytes) throw insufficientStorage(bytes, this.leftBytes)
+    this.#usedBytes += bytes
+  }
+
+  /** Counts bytes that are there already, allowed or not. */
+  count(bytes: number): void {
+    this.#usedBytes += bytes
+  }
+
+  /** Gives bytes back. */
+  release(bytes: number): void {
+    this.#usedBytes = Math.max(0, this.#usedBytes - bytes)
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * murmurate keeps a fleet of machines running the right version of their ML models, with no server.
+ *
+ * Every node is an equal peer. A node finds the others by mDNS, shares a signed document with them, fetches models from
+ * whoever has them, and computes by itself who runs what and what blocks the rest.
+ *
+ * Begin at {@link createNode}; then `node.models.publish`, `node.distribution.distributeModel` and
+ * `node.distribution.subscribeConvergence`. An application that serves a model itself implements {@link Runtime}.
+ *
+ * @example
+ * ```ts
+ * import { createMeshSecret, createNode } from 'murmurate'
+ *
+ * const node = await createNode({ dataDir: './data', secret: process.env.MESH_SECRET ?? createMeshSecret() })
+ * await node.start()
+ * for await (const status of node.distribution.subscribeConvergence('target_recognition', '4.2.1')) {
+ *   console.log(`${status.converged} of ${status.totalPlatforms}`)
+ * }
+ * await node.stop()
+ * ```
+ *
+ * @packageDocumentation
+ */
+import './core/polyfill.js'
+
+export { createNode, type MurmurateNode } from './node.js'
+export { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
+export { version } from './version.js'
+export { createMeshSecret } from './identity/mesh-secret.js'
+
+export type { AbortOptions } from './core/abort.js'
+export type { Clock, Environment, Random, Timer } from './core/environment.js'
+export {
+  errorTable,
+  MurmurateError,
+  type ErrorCode,
+  type ErrorExplanation,
+  type MurmurateErrorOptions
+} from './core/errors.js'
+export type { Branded, Cid, ModelId, NodeId, PageId, RolloutId, VariantId, Version } from './core/ids.js'
+export { parseModelId, parseNodeId, parseRolloutId, parseVersion, shortId } from './core/ids.js'
+export type { Startable } from './core/lifecycle.js'
+export type { LogFields, Logger } from './core/logger.js'
+
+export type { Capabilities } from './fleet/capabilities.js'
+export type { Member, Membership, NodeDescription } from './fleet/membership.js'
+export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
+
+export type { ModelRegistry, PublishedRelease, PublishOptions, VariantInput } from './models/registry.js'
+export type { Release, Requirements, Variant } from './models/release.js'
+export { all, capable, formation, nodes, type CapableFilter, type DistributionScope } from './models/scope.js'
+export type { VariantSelector } from './models/variant.js'
+
+export {
+  convergenceProgress,
+  isComplete,
+  isSuccess,
+  type Bucket,
+  type ConvergenceBlocker,
+  type ModelConvergenceStatus,
+  type RolloutState
+} from './rollout/convergence.js'
+export type { WatchOptions } from './rollout/convergence-watch.js'
+export { directoryRuntime, type Command, type DirectoryRuntimeInit } from './rollout/directory-runtime.js'
+export type { DistributeOptions, Distribution, ModelDistributionHandle } from './rollout/distribution.js'
+export type { TransferPriority } from './rollout/intent.js'
+export type { ModelOperationalStatus, NodeModelStatus } from './rollout/node-model-status.js'
+export type { Runtime, RuntimeArtifact, RuntimeFactory, RuntimeFile } from './rollout/runtime.js'
+export type { BlockerReason, Phase, StatusBlocker, TransferSummary } from './rollout/status.js'

@@ -1,0 +1,82 @@
+import { z } from 'zod'
+import { parseNodeId, type NodeId } from '../core/ids.js'
+import { gpuMemoryMb } from '../fleet/capabilities.js'
+import type { Member } from '../fleet/membership.js'
+
+const text = z.string().min(1).max(64)
+const amount = z.number().nonnegative().finite()
+
+/** The form of a scope, in arguments and in the document. */
+export const scopeSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('all') }),
+  z.object({ kind: z.literal('formation'), formation: text }),
+  z.object({ kind: z.literal('nodes'), nodes: z.array(z.string().transform(parseNodeId)).max(2000) }),
+  z.object({
+    kind: z.literal('capable'),
+    minGpuGb: amount.optional(),
+    cpuArch: text.optional(),
+    minStorageMb: amount.optional(),
+    labels: z.record(text, z.string().max(128)).optional()
+  })
+])
+
+/** Which nodes a rollout is meant for (features A39). */
+export type DistributionScope = z.infer<typeof scopeSchema>
+
+/** What the `capable` scope can demand. */
+export type CapableFilter = Omit<Extract<DistributionScope, { kind: 'capable' }>, 'kind'>
+
+/** Every member, late joiners too. */
+export function all(): DistributionScope {
+  return { kind: 'all' }
+}
+
+/** The members of a formation. */
+export function formation(id: string): DistributionScope {
+  return { kind: 'formation', formation: id }
+}
+
+/** These nodes. */
+export function nodes(ids: readonly NodeId[]): DistributionScope {
+  return { kind: 'nodes', nodes: [...ids] }
+}
+
+/** Nodes that can do this; `minStorageMb` is free space. */
+export function capable(filter: CapableFilter): DistributionScope {
+  return { kind: 'capable', ...filter }
+}
+
+/** Why a member is not in a scope; undefined when it is. Pure. */
+export function exclusion(scope: DistributionScope, member: Member): string | undefined {
+  switch (scope.kind) {
+    case 'all':
+      return undefined
+    case 'formation':
+      return member.formations.includes(scope.formation) ? undefined : `not in formation ${scope.formation}`
+    case 'nodes':
+      return scope.nodes.includes(member.nodeId) ? undefined : 'not named'
+    case 'capable':
+      return incapable(scope, member)
+  }
+}
+
+const mbPerGb = 1024
+
+function incapable(filter: CapableFilter, { capabilities, labels }: Member): string | undefined {
+  const gpuMb = filter.minGpuGb === undefined ? undefined : filter.minGpuGb * mbPerGb
+  const wrongLabel = Object.entries(filter.labels ?? {}).find(([key, value]) => labels[key] !== value)
+  return (
+    below('GPU memory', gpuMb, gpuMemoryMb(capabilities)) ??
+    below('free storage', filter.minStorageMb, capabilities.storageMb) ??
+    (filter.cpuArch === undefined || filter.cpuArch === capabilities.cpuArch
+      ? undefined
+      : `CPU architecture ${capabilities.cpuArch ?? 'unknown'}, asked for ${filter.cpuArch}`) ??
+    (wrongLabel === undefined ? undefined : `label ${wrongLabel[0]} is not ${wrongLabel[1]}`)
+  )
+}
+
+/** A demand on an unknown amount is not met: unknown is neither zero nor enough. */
+function below(subject: string, required: number | undefined, available: number | undefined): string | undefined {
+  if (required === undefined || required === 0 || (available !== undefined && available >= required)) return undefined
+  return `${subject} ${available === undefined ? 'unknown' : `${available} MiB`}, asked for ${required} MiB`
+}

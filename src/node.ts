@@ -1,0 +1,196 @@
+import './core/polyfill.js'
+import { mkdir } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { z } from 'zod'
+import { Blobs } from './blobs/blobs.js'
+import { FsBlobStore } from './blobs/fs-blob-store.js'
+import { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
+import { check } from './core/codec.js'
+import { systemEnvironment, type Environment } from './core/environment.js'
+import { MurmurateError } from './core/errors.js'
+import { shortId, type NodeId } from './core/ids.js'
+import { Lifecycle, type Startable } from './core/lifecycle.js'
+import { componentLogger, silentLogger, type Logger } from './core/logger.js'
+import { ProcessLock } from './core/process-lock.js'
+import { capabilitiesSchema, probeCapabilities } from './fleet/capabilities.js'
+import { Membership, type NodeDescription } from './fleet/membership.js'
+import { Pulses } from './fleet/pulse.js'
+import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
+import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
+import { ModelRegistry } from './models/registry.js'
+import { Libp2pNetwork } from './net/libp2p-network.js'
+import { RecordLog } from './record/log.js'
+import { SharedDocument } from './record/shared-document.js'
+import { directoryRuntime } from './rollout/directory-runtime.js'
+import { Distribution } from './rollout/distribution.js'
+import { Reconciler } from './rollout/reconciler.js'
+import { DeploymentTracker } from './rollout/tracker.js'
+import { TransferSlots } from './rollout/transfer-slots.js'
+import { version as software } from './version.js'
+
+/** One node of a mesh: the whole library behind one object. */
+export interface MurmurateNode extends Startable {
+  /** This node's id, made from its key; the same after every restart. */
+  readonly id: NodeId
+  /** Addresses that other nodes can dial; empty while stopped. */
+  readonly addresses: readonly string[]
+  /** Publish models, see what is published. */
+  readonly models: ModelRegistry
+  /** Order rollouts, see how they go. */
+  readonly distribution: Distribution
+  /** Who is in the mesh. */
+  readonly fleet: Pick<Membership, 'members' | 'get' | 'resolve' | 'onChange' | 'self'>
+  /** How far transfers are, anywhere in the mesh, while somebody watches. */
+  readonly progress: Pick<Pulses, 'watch' | 'progress'>
+  /** Digest of the shared document: equal on two nodes exactly when they hold the same. */
+  digest(): string
+  /** Bytes sent and received over all links since start. */
+  traffic(): { readonly sentBytes: number; readonly receivedBytes: number }
+}
+
+const text = z.string().min(1)
+const tuningKeys = z.enum(Object.keys(defaultTuning))
+const initSchema = z.strictObject({
+  dataDir: text,
+  secret: text,
+  name: text.max(64).optional(),
+  listen: z.array(text).optional(),
+  peers: z.array(text).optional(),
+  discovery: z.boolean().optional(),
+  capabilities: capabilitiesSchema.optional(),
+  formations: z.array(text.max(64)).max(16).optional(),
+  labels: z.record(text.max(64), z.string().max(128)).optional(),
+  storageBytes: z.int().nonnegative().optional(),
+  tuning: z.partialRecord(tuningKeys, z.number().nonnegative().finite()).optional(),
+  runtime: z.function().optional(),
+  logger: z.object({}).loose().optional(),
+  environment: z.object({}).loose().optional()
+})
+
+/**
+ * Makes a node. It does nothing to the outside until `start()`, prints nothing, and installs no handlers, so an
+ * application can embed as many as it likes.
+ *
+ * @throws MurmurateError `INVALID_REQUEST`, `SECRET_MALFORMED`, `KEY_UNREADABLE`, `DATA_DIR_UNREADABLE`
+ * @example
+ * ```ts
+ * const node = await createNode({ dataDir: '/var/lib/murmurate', secret })
+ * await node.start()
+ * await node.models.publish('target_recognition', '4.2.1', [{ id: 'fp16', files: [{ path: 'model.safetensors' }] }])
+ * await node.distribution.distributeModel('target_recognition', '4.2.1')
+ * ```
+ */
+export async function createNode(init: NodeInit): Promise<MurmurateNode> {
+  check(init, initSchema, 'node')
+  const meshKeys = deriveMeshKeys(init.secret)
+  const dataDir = resolve(init.dataDir)
+  const environment = init.environment ?? systemEnvironment
+  await makeDataDir(dataDir)
+  const keyPair = await loadOrCreateKeyPair(join(dataDir, 'node.key'), environment.random)
+  const logger = init.logger ?? silentLogger
+  const probed = await probeCapabilities(dataDir)
+  const description: NodeDescription = {
+    name: init.name ?? shortId(keyPair.nodeId),
+    capabilities: { ...probed, ...init.capabilities },
+    formations: [...(init.formations ?? [])],
+    labels: { ...init.labels },
+    software
+  }
+  return assemble({
+    init,
+    dataDir,
+    keyPair,
+    meshKeys,
+    description,
+    environment,
+    logger,
+    tuning: { ...defaultTuning, ...init.tuning }
+  })
+}
+
+interface Parts {
+  readonly init: NodeInit
+  readonly dataDir: string
+  readonly keyPair: KeyPair
+  readonly meshKeys: MeshKeys
+  readonly description: NodeDescription
+  readonly environment: Environment
+  readonly logger: Logger
+  readonly tuning: Tuning
+}
+
+/** Builds everything bottom-up: each room gets what it uses, and nothing is started. */
+function assemble({
+  init,
+  dataDir,
+  keyPair,
+  meshKeys,
+  description,
+  environment,
+  logger,
+  tuning
+}: Parts): MurmurateNode {
+  const self = keyPair.nodeId
+  const { listen = defaultListen, peers = [], discovery = true } = init
+  const network = new Libp2pNetwork({ keyPair, meshKeys, listen, peers, discovery, environment, logger })
+  const log = new RecordLog(join(dataDir, 'record', 'log'))
+  const document = new SharedDocument(
+    { network, keyPair, log, environment, logger: componentLogger(logger, 'record') },
+    { topic: `${meshKeys.topicPrefix}/record`, ...tuning }
+  )
+  const membership = new Membership({ network, document, environment }, description)
+  const pulses = new Pulses(
+    { network, keyPair, environment, logger },
+    { topic: `${meshKeys.topicPrefix}/pulse`, ...tuning }
+  )
+  const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
+  const blobs = new Blobs({ network, store, environment, logger: componentLogger(logger, 'blobs') })
+  const registry = new ModelRegistry({ document, blobs })
+  const tracker = new DeploymentTracker(document)
+  const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
+  const distribution = new Distribution(shared, tuning)
+  const runtime = init.runtime ?? directoryRuntime({ directory: join(dataDir, 'models') })
+  const reconciler = new Reconciler({ ...shared, slots: new TransferSlots(tuning.parallelTransfers), runtime }, tuning)
+  // The network comes last: whoever connects then finds everything served, and goes first when the node stops.
+  const lifecycle = new Lifecycle(
+    [
+      ['lock', new ProcessLock(dataDir, environment.random)],
+      ['blobs', blobs],
+      ['document', document],
+      ['membership', membership],
+      ['pulses', pulses],
+      ['reconciler', reconciler],
+      ['network', network]
+    ],
+    logger
+  )
+  return {
+    id: self,
+    get addresses() {
+      return network.addresses()
+    },
+    models: registry,
+    distribution,
+    fleet: membership,
+    progress: pulses,
+    digest: () => document.digest(),
+    traffic: () => network.traffic(),
+    start: () => lifecycle.start(),
+    stop: () => lifecycle.stop()
+  }
+}
+
+function capacity({ storageBytes }: NodeInit): { readonly capacityBytes?: number } {
+  return storageBytes === undefined ? {} : { capacityBytes: storageBytes }
+}
+
+async function makeDataDir(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    throw new MurmurateError('DATA_DIR_UNREADABLE', `The data directory ${path} cannot be made`, {
+      details: { path },
+      cause
+    })
+  }
+}

@@ -1,0 +1,250 @@
+import type { Clock, Random } from '../core/environment.js'
+import { messageOf, MurmurateError } from '../core/errors.js'
+import type { NodeId, PageId } from '../core/ids.js'
+import type { Logger } from '../core/logger.js'
+import { equalBytes } from '../core/codec.js'
+import type { KeyPair } from '../identity/keypair.js'
+import { storedEntry } from './admission.js'
+import { clientIdOf, openEntry, sealEntry, type Entry } from './entry.js'
+import type { EntryLog } from './entry-log.js'
+import type { StoredEntry } from './page.js'
+import type { PageKind } from './policy.js'
+import type { PageStore } from './store.js'
+import type { PageUpdate } from './wire.js'
+import { writeUpdate } from './yjs-update.js'
+
+/** What the author needs. */
+export interface AuthorComponents {
+  readonly keyPair: KeyPair
+  readonly log: EntryLog
+  readonly environment: { readonly clock: Clock; readonly random: Random }
+  readonly logger: Logger
+  readonly store: PageStore
+  /** Takes entries of this node that are on the disk and on their pages. */
+  readonly publish: (updates: readonly PageUpdate[], entries: readonly Entry[]) => void
+}
+
+/** A value that this node wants to have on a page, checked. */
+export interface Value {
+  readonly kind: PageKind
+  readonly page: PageId
+  /** Canonical DAG-CBOR. */
+  readonly bytes: Uint8Array
+  /** As the kind's schema decodes the bytes. */
+  readonly body: unknown
+}
+
+interface PendingWrite extends Value {
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** An entry of this node on its way to the disk. */
+interface Draft {
+  readonly value: Value
+  readonly stored: StoredEntry
+  readonly update: PageUpdate
+}
+
+/** The step of the epoch at a start is below this: the same disk restored twice repeats an epoch once in 16 million times. */
+const epochStep = 2 ** 24
+/** After the disk has failed, it is tried again at most this often, ms. */
+const mendPauseMs = 1000
+
+/** Signs and writes this node's own entries, and keeps the log in order: one batch at a time, on the disk before anyone sees it. */
+export class Author {
+  readonly #components: AuthorComponents
+  readonly #compactAboveBytes: number
+  /** What this process wrote last, by page. */
+  readonly #written = new Map<PageId, Value>()
+  #pending: PendingWrite[] = []
+  #running: Promise<void> | undefined
+  #compactedBytes = 0
+  #epoch = 0
+  #mendAt = -Infinity
+
+  /** @param compactAboveBytes - the log is rewritten when it is larger than this and four times what it holds */
+  constructor(components: AuthorComponents, compactAboveBytes: number) {
+    this.#components = components
+    this.#compactAboveBytes = compactAboveBytes
+  }
+
+  /** Begins a new epoch, above all that this node is known to have used. */
+  start(): void {
+    this.#written.clear()
+    this.#compactedBytes = 0
+    this.#epoch += 1 + Math.floor(this.#components.environment.random.float() * epochStep)
+  }
+
+  /** Resolves when nothing waits any more. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running
+  }
+
+  /** Resolves when the value is on the disk, on its page and with the gossip. */
+  write(value: Value): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.#pending.push({ ...value, resolve, reject })
+    this.run()
+    return promise
+  }
+
+  /** Brings what waits to the disk. */
+  run(): void {
+    this.#running ??= this.#drain().finally(() => {
+      this.#running = undefined
+      // Written while the last steps of the drain ran.
+      if (this.#pending.length > 0) this.run()
+    })
+  }
+
+  /** Learns of entries that were loaded from disk. */
+  loaded(entries: readonly Entry[]): void {
+    for (const { epoch } of this.#own(entries)) this.#epoch = Math.max(this.#epoch, epoch)
+  }
+
+  /**
+   * Learns of entries that the mesh had: when some are this node's, an old disk came back, or the key is in two places.
+   * What this process has written since is written again above them; once, so that two nodes with one key do not go on
+   * like that for ever.
+   */
+  received(entries: readonly Entry[]): void {
+    const own = this.#own(entries)
+    if (own.length === 0) return
+    this.#epoch = Math.max(this.#epoch, ...own.map(({ epoch }) => epoch)) + 1
+    this.#components.logger.warn(
+      `the mesh knows entries of this node that it has not: a restored disk, or another node with its key; epoch ${this.#epoch}`
+    )
+    for (const { page } of own) {
+      const value = this.#written.get(page)
+      this.#written.delete(page)
+      if (value !== undefined) void this.#writeAgain(value)
+    }
+  }
+
+  #own(entries: readonly Entry[]): Entry[] {
+    return entries.filter(({ writer }) => writer === this.#writer)
+  }
+
+  async #writeAgain(value: Value): Promise<void> {
+    try {
+      await this.write(value)
+    } catch (error) {
+      this.#components.logger.error(`${value.page} was overtaken and not written again: ${messageOf(error)}`)
+    }
+    this.#written.delete(value.page)
+  }
+
+  get #writer(): NodeId {
+    return this.#components.keyPair.nodeId
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#pending.length > 0) {
+      const batch = this.#pending
+      this.#pending = []
+      await this.#settle(batch)
+    }
+    try {
+      await this.#mend()
+      await this.#components.log.flush()
+      await this.#compact()
+    } catch (error) {
+      this.#components.logger.error(`writing the record log failed: ${messageOf(error)}`)
+    }
+  }
+
+  async #settle(batch: readonly PendingWrite[]): Promise<void> {
+    try {
+      await this.#mend()
+      await this.#commit(this.#lastOfEachPage(batch))
+      for (const write of batch) write.resolve()
+    } catch (error) {
+      for (const write of batch) write.reject(error)
+    }
+  }
+
+  /** Of several values for one page only the last is kept; on an immutable page the first, and other ones are refused. */
+  #lastOfEachPage(batch: readonly PendingWrite[]): PendingWrite[] {
+    const kept = new Map<PageId, PendingWrite>()
+    for (const write of batch) {
+      const before =
+        write.kind.immutable === true ? (kept.get(write.page)?.bytes ?? this.#present(write.page)) : undefined
+      if (before === undefined) kept.set(write.page, write)
+      else if (!equalBytes(before, write.bytes)) {
+        write.reject(new MurmurateError('CONFLICT', `${write.page} has another content already`))
+      }
+    }
+    return [...kept.values()]
+  }
+
+  /** The body of this node's entry on a page, as it was signed. */
+  #present(page: PageId): Uint8Array | undefined {
+    const stored = this.#components.store.page(page)?.get(clientIdOf(page, this.#writer))
+    return stored === undefined ? undefined : openEntry(stored.value).body
+  }
+
+  async #commit(writes: readonly PendingWrite[]): Promise<void> {
+    const { log } = this.#components
+    const drafts = writes.map((write) => this.#seal(write))
+    for (const { update } of drafts) log.enqueue(update)
+    if (drafts.length > 0) await log.flush()
+    const overtaken = drafts.filter(({ stored }) => this.#nextClock(stored.entry.page) !== stored.entry.seq)
+    this.#publish(drafts.filter((draft) => !overtaken.includes(draft)))
+    const again = writes.filter(({ page }) => overtaken.some(({ value }) => value.page === page))
+    if (again.length > 0) await this.#commit(this.#lastOfEachPage(again))
+  }
+
+  /** Signs a value for this node's next clock on its page. */
+  #seal(value: Value): Draft {
+    const { keyPair, environment } = this.#components
+    const { page, bytes, body } = value
+    const client = clientIdOf(page, this.#writer)
+    const position = { page, writer: this.#writer, seq: this.#nextClock(page) }
+    const [epoch, issuedAt] = [this.#epoch, Math.max(0, Math.floor(environment.clock.now()))]
+    const sealed = sealEntry(keyPair, position, { epoch, issuedAt, body: bytes })
+    const key = position.seq === 0 ? this.#writer : undefined
+    const update = writeUpdate([{ client, start: position.seq, seq: position.seq, value: sealed, key }])
+    const stored = storedEntry({ ...position, epoch, issuedAt, body }, client, sealed)
+    return { value, stored, update: { page, update } }
+  }
+
+  #nextClock(page: PageId): number {
+    return this.#components.store.page(page)?.known(clientIdOf(page, this.#writer)) ?? 0
+  }
+
+  #publish(drafts: readonly Draft[]): void {
+    if (drafts.length === 0) return
+    for (const { value, stored } of drafts) {
+      this.#components.store.put(value.page, [stored])
+      this.#written.set(value.page, value)
+    }
+    const entries = drafts.map(({ stored }) => stored.entry)
+    this.#components.publish(
+      drafts.map(({ update }) => update),
+      entries
+    )
+  }
+
+  /** After a failed write nobody knows what the file holds: it is written anew from memory before anything is added. */
+  async #mend(): Promise<void> {
+    const { log, environment, logger } = this.#components
+    if (log.failure === undefined) return
+    if (environment.clock.monotonic() < this.#mendAt) throw log.failure
+    this.#mendAt = environment.clock.monotonic() + mendPauseMs
+    await this.#rewrite()
+    logger.info('the record log takes entries again')
+  }
+
+  /** Rewrites the log when most of it is overwritten values. Runs between commits, so every logged entry is on a page. */
+  async #compact(): Promise<void> {
+    const { log } = this.#components
+    if (log.size >= Math.max(this.#compactAboveBytes, 4 * this.#compactedBytes)) await this.#rewrite()
+  }
+
+  async #rewrite(): Promise<void> {
+    const { log, store } = this.#components
+    await log.replace(Array.from(store.pages()).flatMap(({ id }) => store.updatesSince(id, new Map())))
+    this.#compactedBytes = log.size
+  }
+}

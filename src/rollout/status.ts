@@ -1,0 +1,198 @@
+import { z } from 'zod'
+import {
+  parseCid,
+  parseNodeId,
+  parseRolloutId,
+  parseVariantId,
+  parseVersion,
+  type ModelId,
+  type NodeId,
+  type PageId
+} from '../core/ids.js'
+import type { Entry } from '../record/entry.js'
+import { bucketPage, isOwnBucket } from '../record/bucket.js'
+import type { PageKind } from '../record/policy.js'
+
+/** Steps of a node towards a version, and what may come after. */
+export const phases = [
+  'notDeployed',
+  'queued',
+  'downloading',
+  'staged',
+  'loading',
+  'verifying',
+  'operational',
+  'degraded',
+  'failed',
+  'rolledBack',
+  'paused',
+  'unloading'
+] as const
+
+/** Where a node stands with a model. */
+export type Phase = (typeof phases)[number]
+
+/** Why a node does not converge (features A12). */
+export const blockerReasons = [
+  'networkPartition',
+  'insufficientStorage',
+  'insufficientGpuMemory',
+  'transferFailed',
+  'deploymentFailed',
+  'incompatibleCapabilities',
+  'nodeBusy',
+  'unknown'
+] as const
+
+/** A reason of a blocker. */
+export type BlockerReason = (typeof blockerReasons)[number]
+
+const time = z.int().nonnegative()
+const amount = z.number().nonnegative().finite()
+
+const blockerSchema = z.object({
+  reason: z.enum(blockerReasons),
+  /** When this reason was first seen, ms since 1970 on the node's clock; kept while the reason stays. */
+  since: time,
+  /** One sentence with what and why. */
+  message: z.string().max(500),
+  required: amount.optional(),
+  available: amount.optional(),
+  unit: z.enum(['MiB', 'bytes']).optional()
+})
+
+/** A blocker as the node that has it writes it. */
+export type StatusBlocker = z.infer<typeof blockerSchema>
+
+const transferSchema = z.object({
+  totalBytes: amount,
+  /** Bytes that came over the network. */
+  receivedBytes: amount,
+  /** Bytes copied from files that were here already. */
+  reusedBytes: amount,
+  /** Bytes that an earlier, interrupted attempt had already fetched. */
+  resumedBytes: amount,
+  seconds: amount,
+  /** Who sent how much, the most first, at most 8. */
+  sources: z.array(z.tuple([z.string().transform(parseNodeId), amount])).max(8)
+})
+
+/** How a version's bytes came to a node. */
+export type TransferSummary = z.infer<typeof transferSchema>
+
+const version = z.string().transform(parseVersion)
+const variant = z.string().transform(parseVariantId)
+const historyLength = 8
+
+const statusSchema = z.object({
+  /** What runs. Does not change until a new version has passed its check. */
+  current: z.object({ version, variant, release: z.string().transform(parseCid) }).nullable(),
+  /** What should run, by the rollout that counts here. */
+  target: z.object({ rollout: z.string().transform(parseRolloutId), version, variant: variant.nullable() }).nullable(),
+  phase: z.enum(phases),
+  blocker: blockerSchema.optional(),
+  /** How often this rollout was tried here. */
+  attempt: z.int().nonnegative(),
+  /** When the phase began, ms since 1970 on the node's clock. */
+  since: time,
+  transfer: transferSchema.optional(),
+  /** The last changes of phase, oldest first. */
+  history: z.array(z.object({ phase: z.enum(phases), version: version.nullable(), at: time })).max(historyLength)
+})
+
+/** What a node says of itself and a model. */
+export type StatusBody = z.infer<typeof statusSchema>
+
+/** Pages `status/<model>/<bucket>`: every member its own key, in its own bucket. */
+export const statusKind: PageKind<StatusBody> = {
+  name: 'status',
+  schema: statusSchema,
+  isPage: (page) => /^status\/[^/]+\/\d{1,2}$/.test(page),
+  mayWrite: (page, writer) => isOwnBucket(page, page.slice(0, page.lastIndexOf('/')), writer)
+}
+
+/** The page where a node tells of a model. */
+export function statusPage(model: ModelId, nodeId: NodeId): PageId {
+  return bucketPage(`status/${model}`, nodeId)
+}
+
+/** The status of a node that has never said anything of a model. */
+export const noStatus: StatusBody = Object.freeze({
+  current: null,
+  target: null,
+  phase: 'notDeployed',
+  attempt: 0,
+  since: 0,
+  history: []
+})
+
+/** What changes with a step; a blocker that is not given is gone, everything else that is not given stays. */
+export interface StatusChange {
+  readonly phase: Phase
+  readonly blocker?: Omit<StatusBlocker, 'since'>
+  readonly current?: StatusBody['current']
+  readonly target?: StatusBody['target']
+  readonly attempt?: number
+  readonly transfer?: TransferSummary
+}
+
+/** The next status. `since` of a blocker stays while its reason does; a phase that stays adds nothing to the history. */
+export function advance(before: StatusBody, change: StatusChange, now: number): StatusBody {
+  const { blocker, ...kept } = before
+  const target = change.target === undefined ? before.target : change.target
+  const isNewPhase = before.phase !== change.phase || before.target?.rollout !== target?.rollout
+  const step = { phase: change.phase, version: target?.version ?? null, at: now }
+  return {
+    ...kept,
+    ...(change.current === undefined ? {} : { current: change.current }),
+    ...(change.attempt === undefined ? {} : { attempt: change.attempt }),
+    ...(change.transfer === undefined ? {} : { transfer: change.transfer }),
+    ...(change.blocker === undefined
+      ? {}
+      : { blocker: { ...change.blocker, since: sinceOf(blocker, change.blocker.reason, now) } }),
+    target,
+    phase: change.phase,
+    since: isNewPhase ? now : before.since,
+    history: isNewPhase ? [...before.history, step].slice(-historyLength) : before.history
+  }
+}
+
+function sinceOf(before: StatusBlocker | undefined, reason: BlockerReason, now: number): number {
+  return before?.reason === reason ? before.since : now
+}
+
+/** A status with whose it is and when it was written. */
+export interface ObservedStatus {
+  readonly nodeId: NodeId
+  readonly body: StatusBody
+  /** The writer's wall clock, ms since 1970; advisory. */
+  readonly updatedAt: number
+}
+
+/** Statuses by model and node, kept up to date from the document's entries. */
+export class StatusIndex {
+  readonly #byModel = new Map<ModelId, Map<NodeId, ObservedStatus>>()
+
+  /** Takes new entries; returns the models that they concern. */
+  learn(entries: readonly Entry<StatusBody>[]): Set<ModelId> {
+    const models = new Set<ModelId>()
+    for (const { page, writer, body, issuedAt } of entries) {
+      // The page kind has checked the form: status/<model>/<bucket>.
+      const model = page.split('/')[1] as ModelId
+      const statuses = this.#byModel.get(model) ?? new Map<NodeId, ObservedStatus>()
+      this.#byModel.set(model, statuses.set(writer, { nodeId: writer, body, updatedAt: issuedAt }))
+      models.add(model)
+    }
+    return models
+  }
+
+  /** All statuses of a model. */
+  of(model: ModelId): ReadonlyMap<NodeId, ObservedStatus> {
+    return this.#byModel.get(model) ?? new Map<NodeId, ObservedStatus>()
+  }
+
+  /** One node's status. */
+  get(model: ModelId, nodeId: NodeId): ObservedStatus | undefined {
+    return this.#byModel.get(model)?.get(nodeId)
+  }
+}
