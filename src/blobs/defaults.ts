@@ -22,6 +22,10 @@ export const blobsDefaults = Object.freeze({
   haveDelayMs: 100,
   /** ms after which a peer that takes nothing is cut off. */
   sendTimeoutMs: 30_000,
+  /** Free bytes demanded beyond what will be written, for blocks and the file system's own needs: this many, but at most ... */
+  marginBytes: 16 * 1024 * 1024,
+  /** ... this part of what will be written. */
+  marginRatio: 0.01,
   /** ms between looks for late peers, and between reports of progress (with up to 25 % jitter: at most 4 a second). */
   tickMs: 333
 })

@@ -5,7 +5,7 @@ import type { Startable } from '../core/lifecycle.js'
 import type { Logger } from '../core/logger.js'
 import type { Channel, Network, Unsubscribe } from '../net/network.js'
 import type { BlobStore } from './blob-store.js'
-import { exchangeProtocol, maxAskerFrameBytes } from './exchange.js'
+import { exchangeProtocol, maxExchangeFrameBytes } from './exchange.js'
 import { Semaphore } from './semaphore.js'
 import { UploadSession } from './upload-session.js'
 
@@ -44,7 +44,7 @@ export class ExchangeServer implements Startable {
 
   start(): void {
     this.#unserve ??= this.#components.network.serve(exchangeProtocol, (channel) => this.#serve(channel), {
-      maxFrameBytes: maxAskerFrameBytes
+      maxFrameBytes: maxExchangeFrameBytes
     })
   }
 

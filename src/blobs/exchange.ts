@@ -59,10 +59,8 @@ export const exchangeLimits = Object.freeze({
   blockPieceBytes: 256 * 1024
 })
 
-/** Longest frame that an asker sends: a request with all its runs. */
-export const maxAskerFrameBytes = 256
-/** Longest frame that an answerer sends: a chunk, a bitfield of 2^21 chunks or a piece of a block, and its head. */
-export const maxAnswererFrameBytes = Math.max(maxChunkBytes, manifestLimits.chunks / 8, exchangeLimits.blockPieceBytes) + 64
+/** Longest frame, either way: a chunk, a bitfield of 2^21 chunks or a piece of a block, and its head. */
+export const maxExchangeFrameBytes = Math.max(maxChunkBytes, manifestLimits.chunks / 8, exchangeLimits.blockPieceBytes) + 64
 
 /** In place of a chunk number: the REJECT is about the whole. */
 export const noChunk = 0xffff_ffff

@@ -1,6 +1,7 @@
 import type { Cid, NodeId } from '../core/ids.js'
 import type { BlobStore, Part } from './blob-store.js'
 import { reuseLocal } from './local-reuse.js'
+import type { FilePlan } from './planner.js'
 import { PeerCounts, type TransferPhase } from './progress.js'
 import { SwarmFetch, type SwarmFetchComponents } from './swarm-fetch.js'
 
@@ -28,11 +29,10 @@ export class FileDownload {
   #reusedBytes = 0
   #receivedBytes = 0
 
-  /** @param heldBytes - bytes of it that are here before it begins */
-  constructor(file: Cid, sizeBytes: number, heldBytes: number, components: FileDownloadComponents) {
-    this.file = file
-    this.#sizeBytes = sizeBytes
-    this.#initialBytes = heldBytes
+  constructor(plan: FilePlan, components: FileDownloadComponents) {
+    this.file = plan.file
+    this.#sizeBytes = plan.totalBytes
+    this.#initialBytes = plan.heldBytes
     this.#components = components
   }
 

@@ -4,7 +4,7 @@ import { MurmurateError, messageOf } from '../core/errors.js'
 import { shortId, type NodeId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { Channel, Network } from '../net/network.js'
-import { exchangeProtocol, maxAnswererFrameBytes } from './exchange.js'
+import { exchangeProtocol, maxExchangeFrameBytes } from './exchange.js'
 import { PeerSession } from './peer-session.js'
 
 /** Parts that asking peers needs. */
@@ -86,7 +86,7 @@ export class PeerPool {
     try {
       const { requestTimeoutMs } = this.#init
       const open = (signal: AbortSignal): Promise<Channel> =>
-        network.open(peer, exchangeProtocol, { maxFrameBytes: maxAnswererFrameBytes, signal })
+        network.open(peer, exchangeProtocol, { maxFrameBytes: maxExchangeFrameBytes, signal })
       const channel = await withDeadline(environment.clock, requestTimeoutMs, open, {
         signal: this.#abort.signal,
         what: 'Opening a channel'

@@ -41,6 +41,7 @@ export class SwarmFetch implements InterestListener {
   /** Peers that had nothing, and when to ask them again. */
   readonly #askAgainAt = new Map<NodeId, number>()
   readonly #writes = new Set<Promise<void>>()
+  #unwritten = 0
   #lastProgressAt: number
   #isOver = false
 
@@ -182,16 +183,18 @@ export class SwarmFetch implements InterestListener {
   async #write(session: PeerSession, chunk: number, bytes: Uint8Array): Promise<void> {
     const { backlog, onChunk } = this.#components
     backlog.bytes += bytes.byteLength
+    this.#unwritten++
     try {
       await this.#part.write(chunk, bytes, { isVerified: true })
     } catch (error) {
       return this.#done.reject(error)
     } finally {
       backlog.bytes -= bytes.byteLength
+      this.#unwritten--
     }
     this.#lastProgressAt = this.#now()
     onChunk(chunk, session.peer)
-    if (this.#picker.missingChunks === 0 && this.#writes.size <= 1) this.#done.resolve()
+    if (this.#picker.missingChunks === 0 && this.#unwritten === 0) this.#done.resolve()
     else this.#pump(session)
   }
 }

@@ -17,13 +17,21 @@ export function nodeIdOf(publicKey: Uint8Array): NodeId {
   return base58btc.baseEncode(bytes) as NodeId
 }
 
+function decodeBase58(text: string): Uint8Array {
+  try {
+    return base58btc.baseDecode(text)
+  } catch (cause) {
+    throw new MurmurateError('MALFORMED', `${text} is not base58`, { cause })
+  }
+}
+
 /**
  * The 32-byte Ed25519 public key that a node id is made of.
  *
  * @throws MurmurateError `MALFORMED` when the id is of another kind of key
  */
 export function publicKeyOf(nodeId: NodeId): Uint8Array {
-  const bytes = base58btc.baseDecode(nodeId)
+  const bytes = decodeBase58(nodeId)
   const isEd25519 =
     bytes.byteLength === prefix.byteLength + publicKeyBytes && prefix.every((byte, at) => bytes[at] === byte)
   if (!isEd25519) throw new MurmurateError('MALFORMED', `${nodeId} is not the id of an Ed25519 key`)

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { z } from 'zod'
 import { rcompare } from 'semver'
 import type { AbortOptions } from '../core/abort.js'
@@ -10,6 +11,7 @@ import {
   type Cid,
   type ModelId,
   type NodeId,
+  type VariantId,
   type Version
 } from '../core/ids.js'
 import type { Blobs } from '../blobs/blobs.js'
@@ -30,12 +32,19 @@ export interface VariantInput {
   readonly requirements?: z.infer<typeof requirementsSchema> | undefined
 }
 
+/** How far a variant is being published. */
+export interface PublishProgress {
+  readonly variant: VariantId
+  readonly hashedBytes: number
+  readonly totalBytes: number
+}
+
 /** Options of publishing. */
 export interface PublishOptions extends AbortOptions {
   /** Facts for people, kept with the release. */
   readonly metadata?: Readonly<Record<string, string>>
-  /** Bytes chunked and stored so far, over all variants. */
-  readonly onProgress?: (progress: { readonly doneBytes: number; readonly totalBytes: number }) => void
+  /** Hears how much of a variant has been chunked and stored. */
+  readonly onProgress?: (progress: PublishProgress) => void
 }
 
 /** A release as the registry hands it out. */
@@ -56,6 +65,8 @@ const variantInputSchema = z.object({
   providers: z.array(z.string().min(1).max(64)).max(32).optional(),
   requirements: requirementsSchema.optional()
 })
+
+type CheckedInput = z.infer<typeof variantInputSchema>
 
 /** What the registry is built from. */
 export interface ModelRegistryComponents {
@@ -139,34 +150,32 @@ export class ModelRegistry {
     return () => this.#listeners.delete(listener)
   }
 
-  async #ingest(
-    draft: Release,
-    inputs: readonly z.infer<typeof variantInputSchema>[],
-    options: PublishOptions
-  ): Promise<Release> {
+  async #ingest(draft: Release, inputs: readonly CheckedInput[], options: PublishOptions): Promise<Release> {
     const variants: Variant[] = []
-    let doneBytes = 0
-    for (const input of inputs) {
-      const files = input.files.map(({ path, name }) => ({ path, name: name ?? baseName(path) }))
-      const stored = await this.#components.blobs.ingest(files, {
-        signal: options.signal,
-        onProgress: (progress) =>
-          options.onProgress?.({
-            doneBytes: doneBytes + progress.doneBytes,
-            totalBytes: doneBytes + progress.totalBytes
-          })
-      })
-      doneBytes += stored.size
-      variants.push({
-        id: parseVariantId(input.id),
-        manifest: stored.manifest,
-        sizeBytes: stored.size,
-        ...(input.precision === undefined ? {} : { precision: input.precision }),
-        providers: input.providers ?? [],
-        requirements: input.requirements ?? {}
-      })
+    try {
+      for (const input of inputs) variants.push(await this.#ingestVariant(input, options))
+      return { ...draft, variants }
+    } catch (error) {
+      await this.#discard({ ...draft, variants })
+      throw error
     }
-    return { ...draft, variants }
+  }
+
+  async #ingestVariant(input: CheckedInput, { signal, onProgress }: PublishOptions): Promise<Variant> {
+    const id = parseVariantId(input.id)
+    const files = input.files.map(({ path, name }) => ({ path, name: name ?? basename(path) }))
+    const stored = await this.#components.blobs.ingest(files, {
+      signal,
+      onProgress: (progress) => onProgress?.({ variant: id, ...progress })
+    })
+    return {
+      id,
+      manifest: stored.manifest,
+      sizeBytes: stored.size,
+      ...(input.precision === undefined ? {} : { precision: input.precision }),
+      providers: input.providers ?? [],
+      requirements: input.requirements ?? {}
+    }
   }
 
   /** Frees what was stored for a release that did not come to be, unless another release has the same files. */
@@ -200,8 +209,4 @@ function merge(known: PublishedRelease | undefined, offered: PublishedRelease): 
 function refuseDuplicates(ids: readonly string[]): void {
   const twice = ids.find((id, at) => ids.indexOf(id) !== at)
   if (twice !== undefined) throw new MurmurateError('INVALID_REQUEST', `variants: ${twice} is given twice`)
-}
-
-function baseName(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1)
 }

@@ -59,6 +59,7 @@ export class Libp2pDialer {
       const dial = (signal: AbortSignal): Promise<Connection> => libp2p.dial(targets, { signal })
       return connectedPeer(await withDeadline(clock, knobs.dialTimeoutMs, dial, options))
     } catch (cause) {
+      if (expected !== undefined) links.dialFailed(expected)
       if (options.signal?.aborted === true) throw abortedError(options.signal)
       const rival = await this.#rivalLink(targets, expected, options)
       if (rival !== undefined) return rival

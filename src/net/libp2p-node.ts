@@ -5,7 +5,15 @@ import { noise } from '@chainsafe/libp2p-noise'
 import { yamux } from '@chainsafe/libp2p-yamux'
 import { privateKeyFromRaw } from '@libp2p/crypto/keys'
 import { identify } from '@libp2p/identify'
-import type { ComponentLogger, Logger as Libp2pLogger, PeerDiscovery, PeerId, PeerInfo } from '@libp2p/interface'
+import type {
+  MessageStream,
+  SecureConnectionOptions,
+  ComponentLogger,
+  Logger as Libp2pLogger,
+  PeerDiscovery,
+  PeerId,
+  PeerInfo
+} from '@libp2p/interface'
 import { mdns } from '@libp2p/mdns'
 import { preSharedKey } from '@libp2p/pnet'
 import { tcp } from '@libp2p/tcp'
@@ -79,7 +87,7 @@ export async function buildNode(init: NodeInit): Promise<BuiltNode> {
         return tcp()(components)
       }
     ],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [noiseWithoutShortcut],
     connectionProtector: () => meter.around(protector()),
     streamMuxers: [
       yamux({
@@ -105,6 +113,18 @@ export async function buildNode(init: NodeInit): Promise<BuiltNode> {
     services: { identify: identify(), pubsub: gossipsub(gossipOptions(init)) }
   })
   return { libp2p, queryLocalNetwork: local.query, confirmAddresses: () => confirmAddresses() }
+}
+
+/**
+ * noise can agree on the muxer within its handshake. The dialler then takes the connection for made before the other side has
+ * decided whether to refuse it; without the shortcut it waits for that, one round trip more.
+ */
+const noiseWithoutShortcut: ReturnType<typeof noise> = (components) => {
+  const encrypter = noise()(components)
+  const secureOutbound = encrypter.secureOutbound.bind(encrypter)
+  encrypter.secureOutbound = (stream: MessageStream, options?: SecureConnectionOptions) =>
+    secureOutbound(stream, { ...options, skipStreamMuxerNegotiation: true })
+  return encrypter
 }
 
 function connectionLimits(knobs: Libp2pKnobs): ConnectionManagerInit {

@@ -127,6 +127,11 @@ export class Links {
     return false
   }
 
+  /** Our own dial to this peer failed: it no longer stands in the way of the peer's. */
+  dialFailed(peer: NodeId): void {
+    this.#claimedUntilMs.delete(peer)
+  }
+
   /** The first of two connections under way claims the peer. Only the smaller id counts claims, as above. */
   #claims(peer: NodeId, now: number): boolean {
     if (this.#init.self > peer) return true

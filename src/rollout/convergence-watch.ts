@@ -9,6 +9,8 @@ import type { DeploymentTracker } from './tracker.js'
 export interface WatchOptions extends AbortOptions {
   /** Go on after the rollout is complete. @default false */
   readonly follow?: boolean
+  /** Wait for a rollout that this node has not heard of yet, instead of failing with `MODEL_NOT_FOUND`. @default false */
+  readonly wait?: boolean
 }
 
 /** What a subscription listens to. */
@@ -22,7 +24,7 @@ export interface WatchComponents {
 
 /** Hands out the verdict now and after each change; never two equal ones in a row. */
 export async function* watchConvergence(
-  read: () => ModelConvergenceStatus,
+  read: () => ModelConvergenceStatus | undefined,
   components: WatchComponents,
   { signal, follow = false }: WatchOptions
 ): AsyncGenerator<ModelConvergenceStatus> {
@@ -31,17 +33,21 @@ export async function* watchConvergence(
   try {
     for (;;) {
       const status = read()
-      const { asOf: _, ...content } = status
-      const text = JSON.stringify(content)
-      if (text !== last) yield status
+      const text = contentOf(status)
+      if (status !== undefined && text !== last) yield status
       last = text
-      if (isComplete(status) && !follow) return
+      if (status !== undefined && isComplete(status) && !follow) return
       await changes.next()
       throwIfAborted(signal)
     }
   } finally {
     changes.stop()
   }
+}
+
+/** What makes a verdict another one: everything but when and from what it was computed. */
+function contentOf(status: ModelConvergenceStatus | undefined): string | undefined {
+  return status === undefined ? undefined : JSON.stringify({ ...status, asOf: undefined })
 }
 
 /** Waits for the next change, at least `coalesceMs` after the one before. */

@@ -202,7 +202,10 @@ export class Distribution {
   ): AsyncGenerator<ModelConvergenceStatus> {
     throwIfAborted(options.signal)
     const { tracker, membership, pulses, environment } = this.#components
-    const read = (): ModelConvergenceStatus => this.convergenceStatus(modelId, targetVersion)
+    const isKnown = (): boolean =>
+      rolloutFor(tracker.rolloutsOf(parseModelId(modelId)), parseVersion(targetVersion)) !== undefined
+    const read = (): ModelConvergenceStatus | undefined =>
+      options.wait === true && !isKnown() ? undefined : this.convergenceStatus(modelId, targetVersion)
     const components = { tracker, membership, pulses, clock: environment.clock, coalesceMs: this.#init.coalesceMs }
     yield* watchConvergence(read, components, options)
   }

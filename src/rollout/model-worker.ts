@@ -154,12 +154,12 @@ export class ModelWorker {
   /** What counts is the space that is free now, and what an interrupted transfer of the same variant already takes. */
   async #choose(intent: Intent, release: Release): Promise<VariantChoice> {
     const { membership, blobs } = this.#components
-    const freeBytes = await blobs.freeBytes()
+    const availableBytes = await blobs.availableBytes()
     const heldBytes = Math.max(
       0,
       ...(await Promise.all(release.variants.map(({ manifest }) => blobs.heldBytes(manifest))))
     )
-    const storageMb = Math.floor((freeBytes + heldBytes) / bytesPerMb)
+    const storageMb = Math.floor((availableBytes + heldBytes) / bytesPerMb)
     const capabilities = { ...membership.capabilities, storageMb }
     return selectVariant({ release, capabilities, selector: intent.selector, pinned: intent.variant })
   }

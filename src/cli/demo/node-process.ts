@@ -50,7 +50,7 @@ function statuses(model: string): NodeModelStatus[] {
 
 async function watch({ model, version }: DemoCalls['watch']['params']): Promise<DemoCalls['watch']['result']> {
   const { distribution } = running()
-  for await (const status of distribution.subscribeConvergence(model, version)) {
+  for await (const status of distribution.subscribeConvergence(model, version, { wait: true })) {
     send({ event: 'convergence', status, nodes: statuses(model) })
   }
   return distribution.convergenceStatus(model, version)

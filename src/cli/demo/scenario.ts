@@ -50,8 +50,11 @@ function discovery(fleet: DemoFleet, story: Story): ListrTask {
   return {
     title: `${cast.length} nodes start, each a process with a key of its own`,
     task: async (_, task) => {
+      let fewest = 0
       const ms = await fleet.start((seen) => {
-        task.output = cast.map(({ name }, at) => `${name} sees ${seen[at] ?? 0}`).join(', ')
+        if (Math.min(...seen) === fewest) return
+        fewest = Math.min(...seen)
+        task.output = `every node sees ${fewest} of ${cast.length}`
       })
       story.discoveredMs = ms
       task.title = `${cast.length} nodes found each other by mDNS in ${(ms / 1000).toFixed(1)} s; no server`
