@@ -134,10 +134,15 @@ export function insufficientStorage(requiredBytes: number, availableBytes: numbe
 
 /** The error for a chunk that is not what it should be. */
 export function corruptChunk(file: Cid, chunk: number, cause?: unknown): MurmurateError {
-  return new MurmurateError('BLOB_CORRUPT', `Chunk ${chunk} of file ${file} does not verify`, { details: { file, chunk }, cause })
+  return new MurmurateError('BLOB_CORRUPT', `Chunk ${chunk} of file ${file} does not verify`, {
+    details: { file, chunk },
+    cause
+  })
 }
 
 /** The error for a chunk that is not held. */
 export function missingChunk(file: Cid, chunk: number): MurmurateError {
-  return new MurmurateError('BLOB_NOT_FOUND', `Chunk ${chunk} of file ${file} is not here`, { details: { file, chunk } })
+  return new MurmurateError('BLOB_NOT_FOUND', `Chunk ${chunk} of file ${file} is not here`, {
+    details: { file, chunk }
+  })
 }

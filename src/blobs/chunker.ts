@@ -134,7 +134,11 @@ class Block {
  *
  * @throws MurmurateError `ABORTED`; and whatever the source or the sink throws
  */
-export async function chunkFile(source: ByteSource, cutter: Cutter, options: ChunkFileOptions = {}): Promise<ChunkList> {
+export async function chunkFile(
+  source: ByteSource,
+  cutter: Cutter,
+  options: ChunkFileOptions = {}
+): Promise<ChunkList> {
   const list = new ChunkListBuilder()
   let [current, following] = [new Block(), new Block()]
   let position = 0

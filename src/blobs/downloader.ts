@@ -68,7 +68,9 @@ export class Downloader {
    */
   async plan(manifest: Cid, options: AbortOptions): Promise<TransferPlan> {
     const signal = this.#signalOf(options)
-    return totalOf(await planFiles({ store: this.#components.store, blocks: this.#blocks }, manifest, { signal, isPatient: false }))
+    return totalOf(
+      await planFiles({ store: this.#components.store, blocks: this.#blocks }, manifest, { signal, isPatient: false })
+    )
   }
 
   /**

@@ -60,13 +60,14 @@ export const exchangeLimits = Object.freeze({
 })
 
 /** Longest frame, either way: a chunk, a bitfield of 2^21 chunks or a piece of a block, and its head. */
-export const maxExchangeFrameBytes = Math.max(maxChunkBytes, manifestLimits.chunks / 8, exchangeLimits.blockPieceBytes) + 64
+export const maxExchangeFrameBytes =
+  Math.max(maxChunkBytes, manifestLimits.chunks / 8, exchangeLimits.blockPieceBytes) + 64
 
 /** In place of a chunk number: the REJECT is about the whole. */
 export const noChunk = 0xffff_ffff
 
 /** Why something was not given. */
-export const rejectReasons = Object.freeze(['not-held', 'cancelled', 'overloaded', 'failed'] as const)
+export const rejectReasons = Object.freeze(['not-held', 'cancelled', 'failed'] as const)
 /** Why something was not given. */
 export type RejectReason = (typeof rejectReasons)[number]
 
@@ -89,7 +90,13 @@ export type AnswererMessage =
   | { readonly type: 'bitfield'; readonly interest: number; readonly count: number; readonly bits: Uint8Array }
   | { readonly type: 'have'; readonly interest: number; readonly ranges: readonly ChunkRange[] }
   | { readonly type: 'data'; readonly request: number; readonly chunk: number; readonly bytes: Uint8Array }
-  | { readonly type: 'block'; readonly want: number; readonly total: number; readonly offset: number; readonly bytes: Uint8Array }
+  | {
+      readonly type: 'block'
+      readonly want: number
+      readonly total: number
+      readonly offset: number
+      readonly bytes: Uint8Array
+    }
   | { readonly type: 'reject'; readonly id: number; readonly chunk: number; readonly reason: RejectReason }
 
 const codes = Object.freeze({

@@ -16,7 +16,8 @@ export function nameProblem(name: string): string | undefined {
   if (forbidden.test(name)) return 'it has a backslash or a control character'
   if (name.normalize('NFC') !== name) return 'not in Unicode normal form C'
   const segments = name.split('/')
-  if (segments.some((segment) => segment === '' || segment === '.' || segment === '..')) return 'not a plain relative path'
+  if (segments.some((segment) => segment === '' || segment === '.' || segment === '..'))
+    return 'not a plain relative path'
   return segments.some((segment) => Buffer.byteLength(segment) > maxSegmentBytes) ? 'a part is too long' : undefined
 }
 
@@ -39,8 +40,10 @@ export function duplicateName(names: Iterable<string>): string | undefined {
 export function checkNames(names: readonly string[]): void {
   for (const name of names) {
     const problem = nameProblem(name)
-    if (problem !== undefined) throw new MurmurateError('INVALID_REQUEST', `File name ${JSON.stringify(name)}: ${problem}`)
+    if (problem !== undefined)
+      throw new MurmurateError('INVALID_REQUEST', `File name ${JSON.stringify(name)}: ${problem}`)
   }
   const twice = duplicateName(names)
-  if (twice !== undefined) throw new MurmurateError('INVALID_REQUEST', `File name ${JSON.stringify(twice)} is there twice`)
+  if (twice !== undefined)
+    throw new MurmurateError('INVALID_REQUEST', `File name ${JSON.stringify(twice)} is there twice`)
 }

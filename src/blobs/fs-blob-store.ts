@@ -2,22 +2,21 @@
  * A store in a directory. One process at a time uses it (the node's lock sees to that). Layout:
  *
  * ```
- * blocks/<cid>       a dag-cbor block (manifest, file manifest, chunk page); verified each time it is read
- * roots/<cid>        empty: this manifest is wanted
- * files/<cid>        a complete file, read-only; the name is the CID of its file manifest
- * parts/<cid>.part   a file in the making: full length, holes where chunks are missing
- * parts/<cid>.held   which chunks of it are surely there. Beside a file in files/: which chunks have not rotted
+ * blocks/<cid>          a dag-cbor block (manifest, file manifest, chunk page); verified each time it is read
+ * roots/<cid>           empty: this manifest is wanted
+ * files/<cid>           a complete file, read-only; the name is the CID of its file manifest
+ * parts/<cid>.part      a file in the making: full length, holes where chunks are missing
+ * parts/<cid>.held      which chunks of it are surely there. Beside a file in files/: which chunks have not rotted
  * parts/<random>.draft  a file being published; removed at start
  * ```
  *
  * All names are made here, from hashes and chance; nothing that a peer or a manifest says becomes a path.
  */
-import { chmod, rename, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { chmod, rename } from 'node:fs/promises'
 import { equalBytes } from '../core/codec.js'
 import type { Environment } from '../core/environment.js'
 import { MurmurateError, messageOf, systemCode } from '../core/errors.js'
-import { parseCid, type Cid } from '../core/ids.js'
+import type { Cid } from '../core/ids.js'
 import { silentLogger, type Logger } from '../core/logger.js'
 import { Bitfield } from './bitfield.js'
 import {
@@ -36,9 +35,11 @@ import type { ChunkList } from './chunk-list.js'
 import { digestOf } from './cid.js'
 import { FsBlocks } from './fs-blocks.js'
 import { FsDraft } from './fs-draft.js'
-import { diskError, freeDiskBytes, listWithoutDrafts, makeDirectories, readFully, removeIfThere, syncDirectory } from './fs-files.js'
-import { FsPart, type PartPaths } from './fs-part.js'
-import { readHeld, writeHeld } from './held-journal.js'
+import { FsEntries, type FsEntry } from './fs-entries.js'
+import { diskError, freeDiskBytes, makeDirectories, readFully, removeIfThere, syncDirectory } from './fs-files.js'
+import { FsLayout, sizeOf, type FilePaths } from './fs-layout.js'
+import { FsPart } from './fs-part.js'
+import { writeHeld } from './held-journal.js'
 import { KeyedLock } from './keyed-lock.js'
 import { ReadHandles } from './read-handles.js'
 import { SpaceAccount } from './space-account.js'
@@ -50,60 +51,62 @@ export interface FsBlobStoreInit {
   readonly environment: Environment
   readonly logger?: Logger
   /** The declared limit, in bytes: it then has room for no more, however large the disk. @default none */
-  readonly capacityBytes?: number
+  readonly capacityBytes?: number | undefined
   /** Data of a part is synced after this many bytes. @default 67108864 */
   readonly syncBytes?: number
   /** Or after this many milliseconds. @default 2000 */
   readonly syncMs?: number
-  /** Most chunks in the index of local chunks. @default 1000000 */
+  /** Most chunks in the index of local chunks, at 18 to 36 bytes each. @default 1000000 */
   readonly maxIndexedChunks?: number
 }
 
 /**
  * Defaults. A crash costs at most what was not synced: 64 MiB take half a second to fetch again on a gigabit link, and
- * syncing more often than every 2 s costs a disk with spinning plates a tenth of its time.
+ * syncing more often than every 2 s costs a disk with spinning plates a tenth of its time. A million chunks are 256 GB at
+ * 256 KiB each.
  */
-export const fsBlobStoreDefaults = Object.freeze({ syncBytes: 64 * 1024 * 1024, syncMs: 2000, maxIndexedChunks: 1_000_000 })
-
-interface Entry {
-  readonly held: Bitfield
-  isComplete: boolean
-  part: FsPart | undefined
-}
+export const fsBlobStoreDefaults = Object.freeze({
+  syncBytes: 64 * 1024 * 1024,
+  syncMs: 2000,
+  maxIndexedChunks: 1_000_000
+})
 
 /** See `BlobStore`. */
 export class FsBlobStore implements BlobStore {
-  readonly #init: FsBlobStoreInit
+  readonly #init: FsBlobStoreInit & typeof fsBlobStoreDefaults
   readonly #logger: Logger
+  readonly #layout: FsLayout
   readonly #blocks: FsBlocks
   readonly #space: SpaceAccount
   readonly #locks = new KeyedLock<Cid>()
   readonly #handles = new ReadHandles()
-  #entries = new Map<Cid, Entry>()
   #catalog: ChunkCatalog
+  #entries: FsEntries
   #isStarted = false
 
   constructor(init: FsBlobStoreInit) {
-    this.#init = init
+    this.#init = { ...fsBlobStoreDefaults, ...init }
     this.#logger = init.logger ?? silentLogger
+    this.#layout = new FsLayout(init.directory)
     this.#space = new SpaceAccount(init.capacityBytes)
-    this.#blocks = new FsBlocks(init.directory, this.#space)
+    this.#blocks = new FsBlocks(this.#layout, this.#space)
     this.#catalog = this.#newCatalog()
+    this.#entries = this.#newEntries()
   }
 
   /** Finds out what is there: cleans up after a crash, and reads the chunk lists into the index. */
   async start(): Promise<void> {
     if (this.#isStarted) return
+    const { root, blocks, roots, files, parts } = this.#layout
+    this.#catalog = this.#newCatalog()
+    this.#entries = this.#newEntries()
+    this.#space.release(this.#space.usedBytes)
     try {
-      await makeDirectories(...['', 'blocks', 'roots', 'files', 'parts'].map((name) => this.#path(name)))
-      this.#entries = new Map()
-      this.#catalog = this.#newCatalog()
-      this.#space.release(this.#space.usedBytes)
+      await makeDirectories(root, blocks, roots, files, parts)
       await this.#blocks.start()
-      await this.#findFiles()
-      await this.#findParts()
+      await this.#entries.find()
     } catch (error) {
-      throw await diskError(error, this.#init.directory, 0)
+      throw await diskError(error, root, 0)
     }
     this.#isStarted = true
   }
@@ -111,8 +114,10 @@ export class FsBlobStore implements BlobStore {
   /** Flushes and closes everything that is open. */
   async stop(): Promise<void> {
     this.#isStarted = false
-    for (const { part } of this.#entries.values()) {
-      await part?.shut().catch((error: unknown) => this.#logger.warn(`closing a part failed: ${messageOf(error)}`))
+    for (const { part } of this.#entries.all().values()) {
+      await part
+        ?.shut()
+        .catch((error: unknown) => this.#logger.warn(`a part could not be flushed: ${messageOf(error)}`))
     }
     await this.#handles.close()
   }
@@ -130,11 +135,11 @@ export class FsBlobStore implements BlobStore {
   }
 
   keep(manifest: Cid): Promise<void> {
-    return this.#blocks.keep(manifest)
+    return this.#locks.run(manifest, () => this.#blocks.keep(manifest))
   }
 
   forget(manifest: Cid): Promise<void> {
-    return this.#blocks.forget(manifest)
+    return this.#locks.run(manifest, () => this.#blocks.forget(manifest))
   }
 
   kept(): readonly Cid[] {
@@ -144,34 +149,31 @@ export class FsBlobStore implements BlobStore {
   async createDraft(sizeBytes: number, cloneOf?: string): Promise<Draft> {
     const { availableBytes } = await this.space()
     if (sizeBytes > availableBytes) throw insufficientStorage(sizeBytes, availableBytes)
-    const name = Buffer.from(this.#init.environment.random.bytes(16)).toString('hex')
-    return FsDraft.create(
-      {
-        path: this.#path('parts', `${name}.draft`),
-        sizeBytes,
-        space: this.#space,
-        pathOf: (file) => this.#paths(file).file,
-        place: (file, move) => this.#locks.run(file, () => this.#place(file, move))
-      },
-      cloneOf
-    )
+    const init = {
+      path: this.#layout.draft(this.#init.environment.random.bytes(16)),
+      sizeBytes,
+      space: this.#space,
+      pathOf: (file: Cid): string => this.#layout.pathsOf(file).file,
+      place: (file: Cid, move: () => Promise<void>) => this.#locks.run(file, () => this.#place(file, move))
+    }
+    return FsDraft.create(init, cloneOf)
   }
 
   openPart(file: Cid): Promise<Part> {
     return this.#locks.run(file, async () => {
       const chunks = await this.#catalog.list(file)
       if (chunks === undefined) throw new MurmurateError('BLOB_NOT_FOUND', `The blocks of file ${file} are not here`)
-      const entry = (await this.#entryOf(file, chunks)) ?? { held: Bitfield.empty(chunks.count), isComplete: false, part: undefined }
+      const entry = (await this.#entries.entryOf(file, chunks)) ?? newEntry(chunks)
       if (entry.isComplete) return wholePart(file, chunks, entry.held)
-      this.#entries.set(file, entry)
       entry.part ??= await this.#openPart(file, chunks, entry)
+      this.#entries.set(file, entry)
       return entry.part.share()
     })
   }
 
   async state(file: Cid): Promise<FileState | undefined> {
     const chunks = await this.#catalog.list(file)
-    const entry = chunks && (await this.#entryOf(file, chunks))
+    const entry = chunks && (await this.#entries.entryOf(file, chunks))
     return entry && { file, chunks, held: entry.held, isComplete: entry.isComplete }
   }
 
@@ -180,25 +182,31 @@ export class FsBlobStore implements BlobStore {
     if (state === undefined || !state.held.has(chunk)) throw missingChunk(file, chunk)
     const bytes = await this.#read(state, chunk)
     if (bytes !== undefined && equalBytes(digestOf(bytes), state.chunks.digest(chunk))) return bytes
+    if (this.#entries.get(file) === undefined) throw missingChunk(file, chunk)
     await this.#locks.run(file, () => this.#quarantine(state, chunk))
     throw corruptChunk(file, chunk)
   }
 
   path(file: Cid): string | undefined {
-    return this.#entries.get(file)?.isComplete === true ? this.#paths(file).file : undefined
+    return this.#entries.get(file)?.isComplete === true ? this.#layout.pathsOf(file).file : undefined
   }
 
   files(): readonly Cid[] {
-    return [...this.#entries.keys()]
+    return [...this.#entries.all().keys()]
   }
 
   removeFile(file: Cid): Promise<void> {
     return this.#locks.run(file, async () => {
-      const entry = this.#entries.get(file)
-      await entry?.part?.shut().catch(() => {})
+      await this.#entries
+        .get(file)
+        ?.part?.shut()
+        .catch(() => {})
       const state = await this.state(file)
-      const paths = this.#paths(file)
-      this.#drop(file)
+      const paths = this.#layout.pathsOf(file)
+      this.#entries.delete(file)
+      this.#catalog.remove(file)
+      this.#handles.forget(paths.part)
+      this.#handles.forget(paths.file)
       for (const path of [paths.journal, paths.part, paths.file]) await removeIfThere(path)
       if (state !== undefined) this.#space.release(state.chunks.bytesIn(state.held))
     })
@@ -209,137 +217,84 @@ export class FsBlobStore implements BlobStore {
   }
 
   async space(): Promise<Space> {
-    const free = await freeDiskBytes(this.#init.directory).catch((error: unknown) => {
-      throw new MurmurateError('DATA_DIR_UNREADABLE', `${this.#init.directory}: ${messageOf(error)}`, { cause: error })
-    })
-    return { availableBytes: Math.min(free, this.#space.leftBytes), usedBytes: this.#space.usedBytes }
+    const { root } = this.#layout
+    try {
+      const free = await freeDiskBytes(root)
+      return { availableBytes: Math.min(free, this.#space.leftBytes), usedBytes: this.#space.usedBytes }
+    } catch (error) {
+      throw await diskError(error, root, 0)
+    }
   }
 
   #newCatalog(): ChunkCatalog {
-    const limit = this.#init.maxIndexedChunks ?? fsBlobStoreDefaults.maxIndexedChunks
-    return new ChunkCatalog((cid) => this.#blocks.get(cid), limit)
+    return new ChunkCatalog((cid) => this.#blocks.get(cid), this.#init.maxIndexedChunks)
   }
 
-  #path(...names: string[]): string {
-    return join(this.#init.directory, ...names)
+  #newEntries(): FsEntries {
+    return new FsEntries({ layout: this.#layout, catalog: this.#catalog, space: this.#space, logger: this.#logger })
   }
 
-  #paths(file: Cid): PartPaths {
-    return {
-      part: this.#path('parts', `${file}.part`),
-      journal: this.#path('parts', `${file}.held`),
-      file: this.#path('files', file)
-    }
-  }
-
-  async #findFiles(): Promise<void> {
-    for (const file of cidsIn(await listWithoutDrafts(this.#path('files')))) {
-      const chunks = await this.#listOf(file)
-      if (chunks !== undefined) await this.#entryOf(file, chunks)
-    }
-  }
-
-  async #findParts(): Promise<void> {
-    const names = await listWithoutDrafts(this.#path('parts'))
-    for (const name of names.filter((name) => name.endsWith('.draft'))) await removeIfThere(this.#path('parts', name))
-    for (const file of cidsIn(names.filter((name) => name.endsWith('.held')).map((name) => name.slice(0, -'.held'.length)))) {
-      if (!this.#entries.has(file)) await this.#findPart(file, names.includes(`${file}.part`))
-    }
-    const known = cidsIn(names.filter((name) => name.endsWith('.part')).map((name) => name.slice(0, -'.part'.length)))
-    for (const file of known) if (!this.#entries.has(file)) await removeIfThere(this.#paths(file).part)
-  }
-
-  async #findPart(file: Cid, hasData: boolean): Promise<void> {
-    const { journal } = this.#paths(file)
-    const chunks = await this.#listOf(file)
-    const held = hasData ? await readHeld(journal) : undefined
-    if (chunks === undefined || held?.length !== chunks.count) return removeIfThere(journal)
-    this.#entries.set(file, { held, isComplete: false, part: undefined })
-    this.#space.count(chunks.bytesIn(held))
-  }
-
-  async #listOf(file: Cid): Promise<ChunkList | undefined> {
-    try {
-      return await this.#catalog.list(file)
-    } catch (error) {
-      this.#logger.warn(`the blocks of file ${file} are damaged: ${messageOf(error)}`)
-      return undefined
-    }
-  }
-
-  /** The entry of a file; one that lies in files/ without an entry (its blocks came back) gets one. */
-  async #entryOf(file: Cid, chunks: ChunkList): Promise<Entry | undefined> {
-    const known = this.#entries.get(file)
-    if (known !== undefined) return known
-    const paths = this.#paths(file)
-    const size = await sizeOf(paths.file)
-    if (size !== chunks.sizeBytes) return undefined
-    const journal = await readHeld(paths.journal)
-    const held = journal?.length === chunks.count ? journal : Bitfield.full(chunks.count)
-    const again = this.#entries.get(file)
-    if (again !== undefined) return again
-    const entry: Entry = { held, isComplete: held.isFull, part: undefined }
-    this.#entries.set(file, entry)
-    this.#space.count(chunks.bytesIn(held))
-    await this.#catalog.add(file)
-    return entry
-  }
-
-  async #openPart(file: Cid, chunks: ChunkList, entry: Entry): Promise<FsPart> {
-    const paths = this.#paths(file)
+  async #openPart(file: Cid, chunks: ChunkList, entry: FsEntry): Promise<FsPart> {
+    const paths = this.#layout.pathsOf(file)
     await this.#demote(paths)
+    // Somebody took the data away: what was held is not.
+    if ((await sizeOf(paths.part)) !== chunks.sizeBytes) {
+      for (let chunk = 0; chunk < chunks.count; chunk++) {
+        if (entry.held.clear(chunk)) this.#space.release(chunks.length(chunk))
+      }
+    }
     return FsPart.open({
+      ...this.#init,
       file,
       chunks,
       held: entry.held,
       paths,
       clock: this.#init.environment.clock,
       space: this.#space,
-      syncBytes: this.#init.syncBytes ?? fsBlobStoreDefaults.syncBytes,
-      syncMs: this.#init.syncMs ?? fsBlobStoreDefaults.syncMs,
+      exclusive: (task) => this.#locks.run(file, task),
       onComplete: () => this.#completed(file, entry),
       onClosed: () => (entry.part = undefined)
     })
   }
 
   /** A file with a rotten chunk becomes a part again. */
-  async #demote(paths: PartPaths): Promise<void> {
+  async #demote(paths: FilePaths): Promise<void> {
     if ((await sizeOf(paths.file)) === undefined) return
     this.#handles.forget(paths.file)
     await chmod(paths.file, 0o600)
     await rename(paths.file, paths.part)
   }
 
-  async #completed(file: Cid, entry: Entry): Promise<void> {
-    this.#handles.forget(this.#paths(file).part)
+  async #completed(file: Cid, entry: FsEntry): Promise<void> {
+    this.#handles.forget(this.#layout.pathsOf(file).part)
     entry.isComplete = true
     await this.#catalog.add(file)
   }
 
-  /** A draft has turned out to be this file. */
+  /** A draft has turned out to be this file. A part of it, if there is one, has become needless. */
   async #place(file: Cid, move: () => Promise<void>): Promise<void> {
     const chunks = await this.#catalog.list(file)
-    const entry = chunks && (await this.#entryOf(file, chunks))
+    const entry = chunks && (await this.#entries.entryOf(file, chunks))
     if (chunks === undefined || entry?.isComplete === true) return
-    await entry?.part?.shut()
+    const partBytes = entry === undefined ? 0 : chunks.bytesIn(entry.held)
+    await entry?.part?.supersede()
     await move()
-    const { part, journal } = this.#paths(file)
+    const { part, journal } = this.#layout.pathsOf(file)
     this.#handles.forget(part)
     await removeIfThere(journal)
     await removeIfThere(part)
-    this.#space.release(entry === undefined ? 0 : chunks.bytesIn(entry.held))
+    this.#space.release(partBytes)
     this.#entries.set(file, { held: Bitfield.full(chunks.count), isComplete: true, part: undefined })
     await this.#catalog.add(file)
   }
 
   async #read(state: FileState, chunk: number): Promise<Uint8Array | undefined> {
-    const { part, file } = this.#paths(state.file)
+    const { part, file } = this.#layout.pathsOf(state.file)
+    const length = state.chunks.length(chunk)
     // A part that is just being completed is under one name or the other.
-    for (const path of [part, file, part]) {
+    for (const path of state.isComplete ? [file] : [part, file]) {
       try {
-        const length = state.chunks.length(chunk)
-        const bytes = await this.#handles.use(path, (handle) => readFully(handle, length, state.chunks.offset(chunk)))
-        return bytes.byteLength === length ? bytes : undefined
+        return await this.#handles.use(path, (handle) => readFully(handle, length, state.chunks.offset(chunk)))
       } catch (error) {
         if (systemCode(error) === 'EIO') return undefined
         if (systemCode(error) !== 'ENOENT') throw await diskError(error, path, 0)
@@ -354,38 +309,17 @@ export class FsBlobStore implements BlobStore {
     this.#logger.warn('a chunk on disk does not verify; it counts as missing', { file: state.file, chunk })
     this.#space.release(state.chunks.length(chunk))
     entry.isComplete = false
-    if (entry.part === undefined) await writeHeld(this.#paths(state.file).journal, entry.held)
-    await syncDirectory(this.#path('parts'))
+    if (entry.part !== undefined) return
+    await writeHeld(this.#layout.pathsOf(state.file).journal, entry.held)
+    await syncDirectory(this.#layout.parts)
   }
+}
 
-  #drop(file: Cid): void {
-    this.#entries.delete(file)
-    this.#catalog.remove(file)
-    this.#handles.forget(this.#paths(file).part)
-    this.#handles.forget(this.#paths(file).file)
-  }
+function newEntry(chunks: ChunkList): FsEntry {
+  return { held: Bitfield.empty(chunks.count), isComplete: false, part: undefined }
 }
 
 function wholePart(file: Cid, chunks: ChunkList, held: Bitfield): Part {
   const nothing = async (): Promise<void> => {}
   return { file, chunks, held, write: nothing, flush: nothing, complete: nothing, close: nothing }
-}
-
-function cidsIn(names: readonly string[]): readonly Cid[] {
-  return names.flatMap((name) => {
-    try {
-      return [parseCid(name)]
-    } catch {
-      return []
-    }
-  })
-}
-
-async function sizeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).size
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined
-    throw error
-  }
 }

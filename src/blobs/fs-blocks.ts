@@ -1,9 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MurmurateError, systemCode } from '../core/errors.js'
-import { parseCid, type Cid } from '../core/ids.js'
+import type { Cid } from '../core/ids.js'
 import { matches } from './cid.js'
 import { diskError, listWithoutDrafts, removeIfThere, replaceFile, syncDirectory } from './fs-files.js'
+import { cidsIn, type FsLayout } from './fs-layout.js'
 import type { SpaceAccount } from './space-account.js'
 
 /** The small blocks of a store on disk, a file each, and the marks of the manifests to keep. */
@@ -13,17 +14,18 @@ export class FsBlocks {
   readonly #space: SpaceAccount
   readonly #kept = new Set<Cid>()
 
-  constructor(directory: string, space: SpaceAccount) {
-    this.#blocks = join(directory, 'blocks')
-    this.#roots = join(directory, 'roots')
+  constructor(layout: FsLayout, space: SpaceAccount) {
+    this.#blocks = layout.blocks
+    this.#roots = layout.roots
     this.#space = space
   }
 
   /** Reads the marks, counts the blocks, and removes what a crash left half written. */
   async start(): Promise<void> {
     this.#kept.clear()
-    for (const name of await listWithoutDrafts(this.#blocks)) this.#space.count((await stat(join(this.#blocks, name))).size)
-    for (const name of await listWithoutDrafts(this.#roots)) this.#kept.add(parseCid(name))
+    for (const name of await listWithoutDrafts(this.#blocks))
+      this.#space.count((await stat(join(this.#blocks, name))).size)
+    for (const manifest of cidsIn(await listWithoutDrafts(this.#roots))) this.#kept.add(manifest)
   }
 
   /** See `BlobStore.putBlock`; one call at a time for each CID. */

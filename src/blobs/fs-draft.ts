@@ -29,7 +29,9 @@ export class FsDraft implements Draft {
   private constructor(init: FsDraftInit, handle: FileHandle, isClone: boolean) {
     this.#init = init
     this.#handle = handle
-    this.clone = isClone ? { sizeBytes: init.sizeBytes, read: (into, position) => this.#read(into, position) } : undefined
+    this.clone = isClone
+      ? { sizeBytes: init.sizeBytes, read: (into, position) => this.#read(into, position) }
+      : undefined
   }
 
   /** Creates the draft: as a clone that shares its blocks with the original, where the file system can. */

@@ -5,33 +5,28 @@ import { equalBytes } from '../core/codec.js'
 import type { Clock, Timer } from '../core/environment.js'
 import type { Cid } from '../core/ids.js'
 import { Bitfield } from './bitfield.js'
-import { corruptChunk, missingChunk, type Part } from './blob-store.js'
+import { corruptChunk, insufficientStorage, missingChunk, type Part } from './blob-store.js'
 import type { ChunkList } from './chunk-list.js'
 import { digestOf } from './cid.js'
 import { diskError, removeIfThere, syncDirectory, writeFully } from './fs-files.js'
+import type { FilePaths } from './fs-layout.js'
 import { writeHeld } from './held-journal.js'
 import type { SpaceAccount } from './space-account.js'
-
-/** Where the pieces of a part lie. */
-export interface PartPaths {
-  readonly part: string
-  readonly journal: string
-  /** Where the whole file goes. */
-  readonly file: string
-}
 
 /** What a part needs. */
 export interface FsPartInit {
   readonly file: Cid
   readonly chunks: ChunkList
   readonly held: Bitfield
-  readonly paths: PartPaths
+  readonly paths: FilePaths
   readonly clock: Clock
   readonly space: SpaceAccount
   /** Data is synced after this many bytes. */
   readonly syncBytes: number
   /** Or after this many milliseconds. */
   readonly syncMs: number
+  /** Runs a task while nobody else opens, removes or replaces the file. */
+  readonly exclusive: (task: () => Promise<void>) => Promise<void>
   /** Called once, when the file has been put in its place. */
   readonly onComplete: () => Promise<void>
   /** Called once, when the last user has closed it. */
@@ -52,6 +47,7 @@ export class FsPart implements Part {
   #failure: unknown
   #users = 0
   #closing: Promise<void> | undefined
+  #isSuperseded = false
 
   private constructor(init: FsPartInit, handle: FileHandle) {
     this.file = init.file
@@ -87,7 +83,9 @@ export class FsPart implements Part {
     const isRight = options.isVerified === true || equalBytes(digestOf(bytes), this.chunks.digest(chunk))
     if (!isRight || bytes.byteLength !== this.chunks.length(chunk)) throw corruptChunk(this.file, chunk)
     if (this.held.has(chunk)) return
-    this.#init.space.claim(bytes.byteLength)
+    if (!this.#init.space.tryClaim(bytes.byteLength)) {
+      throw insufficientStorage(this.#missingBytes(), this.#init.space.leftBytes)
+    }
     try {
       await writeFully(this.#handle, bytes, this.chunks.offset(chunk))
     } catch (error) {
@@ -102,11 +100,23 @@ export class FsPart implements Part {
 
   async flush(): Promise<void> {
     await this.#syncing
+    if (this.#isSuperseded) return
     if (this.#unsyncedBytes > 0 || this.#journalled.ones !== this.held.ones) await this.#sync()
     this.#throwFailure()
   }
 
-  async complete(): Promise<void> {
+  complete(): Promise<void> {
+    return this.#init.exclusive(async () => (this.#isSuperseded ? undefined : this.#putInPlace()))
+  }
+
+  /** The same file has come into the store another way: whoever still writes this one may go on, to no effect. */
+  async supersede(): Promise<void> {
+    this.#isSuperseded = true
+    for (let chunk = 0; chunk < this.chunks.count; chunk++) this.held.set(chunk)
+    await this.#release()
+  }
+
+  async #putInPlace(): Promise<void> {
     const [missing] = this.held.zeros()
     if (missing !== undefined) throw missingChunk(this.file, missing)
     await this.flush()
@@ -193,7 +203,10 @@ export class FsPart implements Part {
   }
 
   #diskError(cause: unknown): Promise<Error> {
-    const missing = this.chunks.sizeBytes - this.chunks.bytesIn(this.held)
-    return diskError(cause, this.#init.paths.part, missing)
+    return diskError(cause, this.#init.paths.part, this.#missingBytes())
+  }
+
+  #missingBytes(): number {
+    return this.chunks.sizeBytes - this.chunks.bytesIn(this.held)
   }
 }

@@ -30,7 +30,8 @@ export async function readHeld(path: string): Promise<Bitfield | undefined> {
     throw error
   }
   const bodyBytes = bytes.byteLength - digestBytes
-  if (bodyBytes < headBytes || !equalBytes(digestOf(bytes.subarray(0, bodyBytes)), bytes.subarray(bodyBytes))) return undefined
+  if (bodyBytes < headBytes || !equalBytes(digestOf(bytes.subarray(0, bodyBytes)), bytes.subarray(bodyBytes)))
+    return undefined
   if (!equalBytes(bytes.subarray(0, magic.byteLength), magic)) return undefined
   return Bitfield.from(bytes.subarray(headBytes, bodyBytes), bytes.readUInt32BE(magic.byteLength))
 }

@@ -43,8 +43,13 @@ interface Opened extends IngestFile {
  *
  * @throws MurmurateError `INVALID_REQUEST` for names and paths, `FILE_CHANGED`, `INSUFFICIENT_STORAGE`, `ABORTED`
  */
-export async function ingestFiles(store: BlobStore, files: readonly IngestFile[], options: IngestOptions = {}): Promise<Ingested> {
-  if (files.length > manifestLimits.files) throw new MurmurateError('INVALID_REQUEST', `More than ${manifestLimits.files} files`)
+export async function ingestFiles(
+  store: BlobStore,
+  files: readonly IngestFile[],
+  options: IngestOptions = {}
+): Promise<Ingested> {
+  if (files.length > manifestLimits.files)
+    throw new MurmurateError('INVALID_REQUEST', `More than ${manifestLimits.files} files`)
   checkNames(files.map((file) => file.name))
   const totalBytes = await sizeOf(files)
   const done: ManifestFile[] = []
@@ -77,7 +82,10 @@ type FileOptions = AbortOptions & { readonly onProgress: (hashedBytes: number) =
 async function ingestFile(store: BlobStore, file: IngestFile, options: FileOptions): Promise<ManifestFile> {
   const handle = await open(file.path, 'r').catch((cause: unknown) => {
     if (systemCode(cause) === 'ENOENT') throw changed(file.path, 'it disappeared')
-    throw new MurmurateError('INVALID_REQUEST', `${file.path}: ${messageOf(cause)}`, { details: { path: file.path }, cause })
+    throw new MurmurateError('INVALID_REQUEST', `${file.path}: ${messageOf(cause)}`, {
+      details: { path: file.path },
+      cause
+    })
   })
   try {
     const opened = { ...file, handle, before: await handle.stat({ bigint: true }) }

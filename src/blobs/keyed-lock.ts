@@ -6,9 +6,11 @@ export class KeyedLock<Key> {
   run<T>(key: Key, task: () => Promise<T>): Promise<T> {
     const before = this.#tails.get(key) ?? Promise.resolve()
     const result = before.then(task)
-    const tail = result.catch(() => {}).then(() => {
-      if (this.#tails.get(key) === tail) this.#tails.delete(key)
-    })
+    const tail = result
+      .catch(() => {})
+      .then(() => {
+        if (this.#tails.get(key) === tail) this.#tails.delete(key)
+      })
     this.#tails.set(key, tail)
     return result
   }

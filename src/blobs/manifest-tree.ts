@@ -27,7 +27,11 @@ export async function loadFileManifest(getBlock: GetBlock, file: Cid): Promise<F
  * @param expectedBytes - the size that the manifest gives for this file
  * @throws MurmurateError `MALFORMED`
  */
-export async function loadChunkList(getBlock: GetBlock, file: Cid, expectedBytes?: number): Promise<ChunkList | undefined> {
+export async function loadChunkList(
+  getBlock: GetBlock,
+  file: Cid,
+  expectedBytes?: number
+): Promise<ChunkList | undefined> {
   const head = await loadFileManifest(getBlock, file)
   if (head === undefined) return undefined
   if (expectedBytes !== undefined && head.size !== expectedBytes) {

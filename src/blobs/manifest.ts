@@ -104,7 +104,10 @@ const fileManifestSchema = z
     pages: z.array(link).max(manifestLimits.chunks / chunksPerPage)
   })
   .refine((file) => file.pages.length === Math.ceil(file.chunkCount / chunksPerPage), 'wrong number of pages')
-  .refine((file) => file.chunkCount <= file.size && file.size <= file.chunkCount * maxChunkBytes, 'size does not fit its chunks')
+  .refine(
+    (file) => file.chunkCount <= file.size && file.size <= file.chunkCount * maxChunkBytes,
+    'size does not fit its chunks'
+  )
 
 const pageSchema = z.strictObject({ digests: z.instanceof(Uint8Array), lengths: z.instanceof(Uint8Array) })
 
@@ -135,7 +138,10 @@ export function decodeManifest(bytes: Uint8Array): Manifest {
  */
 export function encodeFile(chunks: ChunkList, chunker: ChunkerDescription): readonly [file: Block, ...pages: Block[]] {
   if (chunks.count > manifestLimits.chunks) {
-    throw new MurmurateError('INVALID_REQUEST', `A file of ${chunks.count} chunks; the format allows ${manifestLimits.chunks}`)
+    throw new MurmurateError(
+      'INVALID_REQUEST',
+      `A file of ${chunks.count} chunks; the format allows ${manifestLimits.chunks}`
+    )
   }
   const pages: Block[] = []
   for (let first = 0; first < chunks.count; first += chunksPerPage) pages.push(encodePage(chunks, first))
@@ -152,7 +158,8 @@ export function encodeFile(chunks: ChunkList, chunker: ChunkerDescription): read
 function encodePage(chunks: ChunkList, first: number): Block {
   const last = Math.min(first + chunksPerPage, chunks.count)
   const lengths = Buffer.alloc((last - first) * lengthBytes)
-  for (let chunk = first; chunk < last; chunk++) lengths.writeUInt32BE(chunks.length(chunk), (chunk - first) * lengthBytes)
+  for (let chunk = first; chunk < last; chunk++)
+    lengths.writeUInt32BE(chunks.length(chunk), (chunk - first) * lengthBytes)
   const digests = chunks.digests.subarray(first * digestBytes, last * digestBytes)
   return blockOf({ digests: new Uint8Array(digests), lengths: new Uint8Array(lengths) })
 }
@@ -175,7 +182,10 @@ export function decodeChunkList(file: FileManifest, pages: readonly Uint8Array[]
     addPage(list, bytes, expected)
   })
   if (list.count === file.chunkCount && list.sizeBytes === file.size) return list.build()
-  throw new MurmurateError('MALFORMED', `The chunks of a file add up to ${list.sizeBytes} bytes instead of ${file.size}`)
+  throw new MurmurateError(
+    'MALFORMED',
+    `The chunks of a file add up to ${list.sizeBytes} bytes instead of ${file.size}`
+  )
 }
 
 function addPage(list: ChunkListBuilder, bytes: Uint8Array, expected: number): void {

@@ -179,7 +179,9 @@ export class MemoryBlobStore implements BlobStore {
     const isRight = isVerified || equalBytes(digestOf(bytes), stored.chunks.digest(chunk))
     if (!isRight || bytes.byteLength !== stored.chunks.length(chunk)) throw corruptChunk(file, chunk)
     if (stored.held.has(chunk)) return
-    this.#space.claim(bytes.byteLength)
+    if (!this.#space.tryClaim(bytes.byteLength)) {
+      throw insufficientStorage(stored.chunks.sizeBytes - stored.chunks.bytesIn(stored.held), this.#space.leftBytes)
+    }
     stored.data.set(bytes, stored.chunks.offset(chunk))
     stored.held.set(chunk)
   }

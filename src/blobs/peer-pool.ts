@@ -69,16 +69,17 @@ export class PeerPool {
 
   /** Looks for peers that are late. */
   check(now: number): void {
-    for (const session of [...this.#open]) session.check(now)
+    for (const session of this.#open) session.check(now)
   }
 
   /** Hangs up on all. The pool cannot be used again. */
   async stop(): Promise<void> {
     const reason = new MurmurateError('ABORTED', 'The node is stopping')
     this.#abort.abort(reason)
-    const sessions = await Promise.all(this.#sessions.values())
-    for (const session of sessions) session?.close(reason)
-    await Promise.all(sessions.map((session) => session?.ended))
+    await Promise.all(this.#sessions.values())
+    const sessions = [...this.#open]
+    for (const session of sessions) session.close(reason)
+    await Promise.all(sessions.map((session) => session.ended))
   }
 
   async #connect(peer: NodeId): Promise<PeerSession | undefined> {

@@ -3,8 +3,8 @@ import { MurmurateError, messageOf } from '../core/errors.js'
 import type { Cid, NodeId } from '../core/ids.js'
 import type { Channel } from '../net/network.js'
 import { Bitfield } from './bitfield.js'
+import { BlockWant } from './block-want.js'
 import type { ChunkList } from './chunk-list.js'
-import { matches } from './cid.js'
 import {
   decodeAnswererMessage,
   encodeMessage,
@@ -55,14 +55,8 @@ interface Interest {
 interface Request {
   readonly interest: Interest
   readonly owed: Set<number>
-}
-
-interface Want {
-  readonly cid: Cid
-  readonly maxBytes: number
-  pieces: Uint8Array | undefined
-  doneBytes: number
-  readonly settle: (block: Uint8Array | undefined) => void
+  /** Chunks that we said we do not need any more; `noChunk` stands for all. */
+  readonly cancelled: Set<number>
 }
 
 /** Bytes asked for before a peer has shown that it answers; grows by each request answered, up to the full credit. */
@@ -75,7 +69,7 @@ export class PeerSession {
   readonly #channel: Channel
   readonly #interests = new Map<number, Interest>()
   readonly #requests = new Map<number, Request>()
-  readonly #wants = new Map<number, Want>()
+  readonly #wants = new Map<number, BlockWant>()
   #nextId = 1
   #owedBytes = 0
   #windowBytes = firstWindowBytes
@@ -125,9 +119,7 @@ export class PeerSession {
     const left = this.#interests.get(interest)
     if (left === undefined) return
     this.#interests.delete(interest)
-    for (const [id, request] of this.#requests) {
-      if (request.interest === left) this.#send({ type: 'cancel', id, chunk: noChunk })
-    }
+    for (const [id, request] of this.#requests) if (request.interest === left) this.#cancel(id, request, noChunk)
     this.#send({ type: 'leave', id: interest })
   }
 
@@ -135,9 +127,9 @@ export class PeerSession {
   request(interestId: number, chunks: readonly number[]): void {
     const interest = this.#interests.get(interestId)
     if (interest === undefined || chunks.length === 0) return
-    if (this.#owedBytes === 0) this.#lastAnswerAt = this.#init.clock.monotonic()
+    if (!this.#isOwed) this.#lastAnswerAt = this.#init.clock.monotonic()
     const id = this.#nextId++
-    this.#requests.set(id, { interest, owed: new Set(chunks) })
+    this.#requests.set(id, { interest, owed: new Set(chunks), cancelled: new Set() })
     for (const chunk of chunks) this.#owedBytes += interest.chunks.length(chunk)
     this.#send({ type: 'request', id, interest: interestId, ranges: rangesIn(chunks) })
   }
@@ -146,25 +138,27 @@ export class PeerSession {
   cancel(interestId: number, chunk: number): void {
     const interest = this.#interests.get(interestId)
     for (const [id, request] of this.#requests) {
-      if (request.interest === interest && request.owed.has(chunk)) this.#send({ type: 'cancel', id, chunk })
+      if (request.interest === interest && request.owed.has(chunk)) this.#cancel(id, request, chunk)
     }
   }
 
   /** Asks for a block; undefined when the peer does not have it or hangs up. Verified. */
   want(cid: Cid, maxBytes: number): Promise<Uint8Array | undefined> {
     if (!this.#isOpen || this.#wants.size >= exchangeLimits.openRequests) return Promise.resolve(undefined)
-    return new Promise((settle) => {
-      const id = this.#nextId++
-      this.#wants.set(id, { cid, maxBytes, pieces: undefined, doneBytes: 0, settle })
-      this.#send({ type: 'want', id, cid })
-    })
+    if (!this.#isOwed) this.#lastAnswerAt = this.#init.clock.monotonic()
+    const id = this.#nextId++
+    const want = new BlockWant(cid, maxBytes)
+    this.#wants.set(id, want)
+    this.#send({ type: 'want', id, cid })
+    return want.block
   }
 
   /** Looks whether the peer is late. Hangs up on one that has been for three times the limit. */
   check(now: number): void {
-    if (this.#owedBytes === 0) return
+    if (!this.#isOwed) return
     const silentMs = now - this.#lastAnswerAt
-    if (silentMs > 3 * this.#init.requestTimeoutMs) this.close(new MurmurateError('TIMEOUT', 'The peer does not answer'))
+    if (silentMs > 3 * this.#init.requestTimeoutMs)
+      this.close(new MurmurateError('TIMEOUT', 'The peer does not answer'))
     else if (silentMs > this.#init.requestTimeoutMs && !this.#isLate) this.#declareLate()
   }
 
@@ -183,6 +177,11 @@ export class PeerSession {
     return this.#running
   }
 
+  /** Whether it has to answer anything. */
+  get #isOwed(): boolean {
+    return this.#requests.size > 0 || this.#wants.size > 0
+  }
+
   async #run(): Promise<void> {
     try {
       for await (const frame of this.#channel.frames()) {
@@ -191,7 +190,10 @@ export class PeerSession {
       }
       this.#end(new MurmurateError('NETWORK_ERROR', 'The peer closed the channel'), false)
     } catch (error) {
-      this.#end(error, error instanceof MurmurateError && (error.code === 'MALFORMED' || error.code === 'FRAME_TOO_LARGE'))
+      this.#end(
+        error,
+        error instanceof MurmurateError && (error.code === 'MALFORMED' || error.code === 'FRAME_TOO_LARGE')
+      )
     }
   }
 
@@ -199,7 +201,7 @@ export class PeerSession {
     if (!this.#isOpen) return
     this.#isOpen = false
     this.#channel.abort(reason instanceof Error ? reason : new MurmurateError('INTERNAL', messageOf(reason)))
-    for (const { settle } of this.#wants.values()) settle(undefined)
+    for (const want of this.#wants.values()) want.giveUp()
     this.#init.onClosed(this, reason, isViolation)
     for (const { listener } of this.#interests.values()) listener.onClosed(this)
     this.#interests.clear()
@@ -211,10 +213,16 @@ export class PeerSession {
   #declareLate(): void {
     this.#isLate = true
     this.#windowBytes = firstWindowBytes
-    for (const [id, { interest, owed }] of this.#requests) {
-      this.#send({ type: 'cancel', id, chunk: noChunk })
-      for (const chunk of owed) interest.listener.onLate(this, chunk)
+    for (const want of this.#wants.values()) want.giveUp()
+    for (const [id, request] of this.#requests) {
+      this.#cancel(id, request, noChunk)
+      for (const chunk of request.owed) request.interest.listener.onLate(this, chunk)
     }
+  }
+
+  #cancel(id: number, request: Request, chunk: number): void {
+    request.cancelled.add(chunk)
+    this.#send({ type: 'cancel', id, chunk })
   }
 
   #take(message: AnswererMessage): void {
@@ -259,11 +267,18 @@ export class PeerSession {
     const want = this.#wants.get(id)
     if (want !== undefined) {
       this.#wants.delete(id)
-      want.settle(undefined)
+      want.giveUp()
     } else if (interest !== undefined) {
       this.#interests.delete(id)
       interest.listener.onRefused(this)
-    } else if (chunk !== noChunk) this.#answered(id, chunk).listener.onNoChunk(this, chunk, reason)
+    } else {
+      const cancelled = this.#requests.get(id)?.cancelled
+      // Otherwise we would ask for it again at once, and again.
+      if (reason === 'cancelled' && cancelled?.has(chunk) !== true && cancelled?.has(noChunk) !== true) {
+        throw broken('cancelled what we had asked for')
+      }
+      this.#answered(id, chunk).listener.onNoChunk(this, chunk, reason)
+    }
   }
 
   /** Books the one answer to a chunk; the owed bytes are free again. */
@@ -282,16 +297,9 @@ export class PeerSession {
 
   #takeBlock(id: number, total: number, offset: number, bytes: Uint8Array): void {
     const want = this.#wants.get(id)
-    if (want === undefined || offset !== want.doneBytes || total > want.maxBytes) throw broken('sent a block that nobody wants')
-    want.pieces ??= new Uint8Array(total)
-    if (want.pieces.byteLength !== total) throw broken('changed its mind about the size of a block')
-    want.pieces.set(bytes, offset)
-    want.doneBytes += bytes.byteLength
-    if (want.doneBytes < total) return
-    this.#wants.delete(id)
-    const isRight = matches(want.cid, want.pieces)
-    want.settle(isRight ? want.pieces : undefined)
-    if (!isRight) throw broken(`sent wrong bytes for block ${want.cid}`)
+    if (want === undefined) throw broken('sent a block that nobody wants')
+    this.#lastAnswerAt = this.#init.clock.monotonic()
+    if (want.take(total, offset, bytes)) this.#wants.delete(id)
   }
 
   /** What an asker sends is small and bounded by what is owed to it; an error ends the session. */

@@ -10,11 +10,11 @@
  * - P4 Nothing is asked twice, except at the end: of the last 16 chunks, one that has been under way for long is asked of a
  *   second peer, and the slower one is cancelled.
  */
-import { digestOf } from './cid.js'
 import type { NodeId } from '../core/ids.js'
 import { Bitfield } from './bitfield.js'
 import type { ChunkList } from './chunk-list.js'
 import { exchangeLimits } from './exchange.js'
+import { hashOf, limitRanges, pieceStarts, rank } from './pieces.js'
 
 /** Constants of the picker. */
 export const pickerDefaults = Object.freeze({
@@ -137,14 +137,16 @@ export class Picker {
     const picked: number[] = []
     let left = Math.min(maxBytes, exchangeLimits.requestBytes)
     const rivals = this.#rivals(now)
-    for (let more = true; more && picked.length < exchangeLimits.requestChunks; ) {
+    for (let more = true; more && picked.length < exchangeLimits.requestChunks;) {
       const piece = this.#best(known, rivals)
       if (piece === undefined) break
       const before = picked.length
       left = this.#take(peer, known, piece, left, now, picked)
       more = picked.length > before && left > 0
     }
-    return picked.length > 0 ? limitRanges(picked, (chunk) => this.release(peer, chunk)) : this.#endgame(peer, known, left, now)
+    return picked.length > 0
+      ? limitRanges(picked, (chunk) => this.release(peer, chunk))
+      : this.#endgame(peer, known, left, now)
   }
 
   /** A chunk that was asked of a peer will not come from it, or not soon. */
@@ -242,7 +244,9 @@ export class Picker {
 
   /** The receivers that are making progress. */
   #rivals(now: number): readonly Peer[] {
-    return [...this.#peers.values()].filter(({ has, lastNewsAt }) => !has.isFull && now - lastNewsAt <= pickerDefaults.idleReceiverMs)
+    return [...this.#peers.values()].filter(
+      ({ has, lastNewsAt }) => !has.isFull && now - lastNewsAt <= pickerDefaults.idleReceiverMs
+    )
   }
 
   #sources(): number {
@@ -301,44 +305,4 @@ export class Picker {
     const piece = this.#piece(chunk)
     counts[piece] = (counts[piece] ?? 0) + by
   }
-}
-
-/** The pieces of a file: runs of chunks of up to 1 MiB and 64 chunks. */
-function pieceStarts(chunks: ChunkList): Uint32Array {
-  const starts = [0]
-  let first = 0
-  for (let chunk = 0; chunk < chunks.count; chunk++) {
-    const isTooLong = chunks.offset(chunk + 1) - chunks.offset(first) > exchangeLimits.requestBytes
-    if (!isTooLong && chunk - first < exchangeLimits.requestChunks) continue
-    starts.push(chunk)
-    first = chunk
-  }
-  if (chunks.count > 0) starts.push(chunks.count)
-  return Uint32Array.from(starts)
-}
-
-/** Keeps only as many chunks as fit in the runs of one request; gives the others back. */
-function limitRanges(picked: readonly number[], giveBack: (chunk: number) => void): readonly number[] {
-  const sorted = picked.toSorted((a, b) => a - b)
-  let ranges = 0
-  const end = sorted.findIndex((chunk, index) => {
-    if (index === 0 || chunk !== (sorted[index - 1] ?? 0) + 1) ranges++
-    return ranges > exchangeLimits.requestRanges
-  })
-  if (end === -1) return sorted
-  for (const chunk of sorted.slice(end)) giveBack(chunk)
-  return sorted.slice(0, end)
-}
-
-/** 32 bits of a node id that are the same on every node. */
-function hashOf(peer: NodeId): number {
-  return Buffer.from(digestOf(Buffer.from(peer))).readUInt32BE(0)
-}
-
-/** Rendezvous hash: the finaliser of MurmurHash3 over both. */
-function rank(peerHash: number, piece: number): number {
-  let hash = peerHash ^ Math.imul(piece + 1, 0x9e3779b1)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
 }

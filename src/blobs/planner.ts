@@ -31,12 +31,14 @@ export async function planFiles(
 ): Promise<readonly FilePlan[]> {
   const { store, blocks } = components
   const root = decodeManifest(await blocks.get(manifest, { ...options, maxBytes: manifestLimits.manifestBytes }))
-  const getBlock = (cid: Cid): Promise<Uint8Array> => blocks.get(cid, { ...options, maxBytes: manifestLimits.blockBytes })
+  const getBlock = (cid: Cid): Promise<Uint8Array> =>
+    blocks.get(cid, { ...options, maxBytes: manifestLimits.blockBytes })
   const plans = new Map<Cid, FilePlan>()
   for (const { file, size } of root.files) {
     throwIfAborted(options.signal)
     const known = plans.get(file)
-    if (known !== undefined && known.totalBytes !== size) throw new MurmurateError('MALFORMED', `File ${file} with two sizes`)
+    if (known !== undefined && known.totalBytes !== size)
+      throw new MurmurateError('MALFORMED', `File ${file} with two sizes`)
     if (known === undefined) plans.set(file, await planFile(store, getBlock, file, size))
   }
   return [...plans.values()]
@@ -55,7 +57,14 @@ async function planFile(
   const held = state?.held ?? Bitfield.empty(chunks.count)
   const heldBytes = isComplete ? totalBytes : chunks.bytesIn(held)
   const reusable = isComplete ? 0 : await reusableBytes(store, chunks, held)
-  return { file, isComplete, totalBytes, heldBytes, reusableBytes: reusable, missingBytes: totalBytes - heldBytes - reusable }
+  return {
+    file,
+    isComplete,
+    totalBytes,
+    heldBytes,
+    reusableBytes: reusable,
+    missingBytes: totalBytes - heldBytes - reusable
+  }
 }
 
 /** The plan of all files together. */

@@ -23,7 +23,11 @@ export class Semaphore {
 }
 
 /** Runs the task on every item, a few at the same time. The first error stops the rest from beginning and is thrown. */
-export async function forEachLimited<T>(items: Iterable<T>, limit: number, task: (item: T) => Promise<void>): Promise<void> {
+export async function forEachLimited<T>(
+  items: Iterable<T>,
+  limit: number,
+  task: (item: T) => Promise<void>
+): Promise<void> {
   const iterator = items[Symbol.iterator]()
   let failed = false
   const worker = async (): Promise<void> => {

@@ -36,7 +36,12 @@ export class SharedDownloads {
 
   /** Takes part in the download of a file; `create` makes it when there is none. Must be released once. */
   acquire(file: Cid, create: () => FileDownload): FileDownload {
-    const shared = this.#shared.get(file) ?? { download: create(), controller: new AbortController(), users: 0, running: undefined }
+    const shared = this.#shared.get(file) ?? {
+      download: create(),
+      controller: new AbortController(),
+      users: 0,
+      running: undefined
+    }
     shared.users++
     this.#shared.set(file, shared)
     return shared.download

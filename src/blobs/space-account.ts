@@ -22,8 +22,14 @@ export class SpaceAccount {
 
   /** @throws MurmurateError `INSUFFICIENT_STORAGE` when the capacity does not allow it */
   claim(bytes: number): void {
-    if (bytes > this.leftBytes) throw insufficientStorage(bytes, this.leftBytes)
+    if (!this.tryClaim(bytes)) throw insufficientStorage(bytes, this.leftBytes)
+  }
+
+  /** Takes the bytes, or tells that the capacity does not allow it. */
+  tryClaim(bytes: number): boolean {
+    if (bytes > this.leftBytes) return false
     this.#usedBytes += bytes
+    return true
   }
 
   /** Counts bytes that are there already, allowed or not. */

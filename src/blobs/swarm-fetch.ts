@@ -43,6 +43,7 @@ export class SwarmFetch implements InterestListener {
   readonly #writes = new Set<Promise<void>>()
   #unwritten = 0
   #lastProgressAt: number
+  #nextRefreshAt = 0
   #isOver = false
 
   constructor(part: Part, components: SwarmFetchComponents) {
@@ -75,6 +76,7 @@ export class SwarmFetch implements InterestListener {
     for (const peer of this.#components.pool.candidates()) {
       if ((this.#askAgainAt.get(peer) ?? 0) <= now) this.#join(peer)
     }
+    if (this.#isStalled(now) && now >= this.#nextRefreshAt) this.#refresh(now)
     this.#pumpAll()
   }
 
@@ -87,7 +89,7 @@ export class SwarmFetch implements InterestListener {
   /** Why nothing comes in; undefined while something does. */
   stalledBecause(now: number): string | undefined {
     const { pool, knobs } = this.#components
-    if (this.#isOver || now - this.#lastProgressAt < knobs.stallMs) return undefined
+    if (this.#isOver || !this.#isStalled(now)) return undefined
     if (pool.candidates().length === 0 && this.#joined.size === 0) return 'no peer that may be asked is connected'
     const { peers } = this.#picker
     if (peers.length === 0) return `no connected peer has any chunk of file ${this.#part.file}`
@@ -115,7 +117,9 @@ export class SwarmFetch implements InterestListener {
     if (this.#isOver) return
     if (equalBytes(digestOf(bytes), this.#part.chunks.digest(chunk))) return this.#take(session, chunk, bytes)
     this.#components.onWrong(session.peer)
-    session.refuse(new MurmurateError('BLOB_CORRUPT', `The peer sent wrong bytes for chunk ${chunk} of ${this.#part.file}`))
+    session.refuse(
+      new MurmurateError('BLOB_CORRUPT', `The peer sent wrong bytes for chunk ${chunk} of ${this.#part.file}`)
+    )
   }
 
   onNoChunk(session: PeerSession, chunk: number, reason: RejectReason): void {
@@ -133,6 +137,21 @@ export class SwarmFetch implements InterestListener {
     this.#joined.delete(session)
     this.#picker.removePeer(session.peer)
     this.#pumpAll()
+  }
+
+  #isStalled(now: number): boolean {
+    return now - this.#lastProgressAt >= this.#components.knobs.stallMs
+  }
+
+  /** Asks peers anew what they have: one that could not read a chunk a while ago may be able to now. */
+  #refresh(now: number): void {
+    this.#nextRefreshAt = now + this.#components.knobs.stallMs
+    for (const [session, interest] of this.#joined) {
+      if (session.owedBytes > 0) continue
+      session.leave(interest)
+      this.#joined.delete(session)
+      this.#join(session.peer)
+    }
   }
 
   #now(): number {

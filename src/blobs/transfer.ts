@@ -1,6 +1,12 @@
 import type { Clock } from '../core/environment.js'
 import type { FileDownload } from './file-download.js'
-import { PeerCounts, type TransferPhase, type TransferPlan, type TransferProgress, type TransferReport } from './progress.js'
+import {
+  PeerCounts,
+  type TransferPhase,
+  type TransferPlan,
+  type TransferProgress,
+  type TransferReport
+} from './progress.js'
 
 /** Hears how far a fetch has come. */
 export type OnProgress = (progress: TransferProgress) => void

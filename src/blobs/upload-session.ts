@@ -112,7 +112,10 @@ export class UploadSession {
     if (this.#queue.length >= 2 * exchangeLimits.openRequests + exchangeLimits.interests) {
       throw new MurmurateError('MALFORMED', 'The peer asked for more than the protocol allows')
     }
-    this.#queue.push(job)
+    // Interests and blocks are small, and the asker cannot begin without them: they go before chunks.
+    const firstRequest = this.#queue.findIndex(({ type }) => type === 'request')
+    if (job.type === 'request' || firstRequest === -1) this.#queue.push(job)
+    else this.#queue.splice(firstRequest, 0, job)
     this.#working ??= this.#work().finally(() => (this.#working = undefined))
   }
 
@@ -142,13 +145,19 @@ export class UploadSession {
   }
 
   async #answerInterest(id: number, file: Cid): Promise<void> {
-    if (this.#interests.size >= exchangeLimits.interests) throw new MurmurateError('MALFORMED', 'The peer has too many interests')
+    if (this.#interests.size >= exchangeLimits.interests)
+      throw new MurmurateError('MALFORMED', 'The peer has too many interests')
     const state = await this.#init.store.state(file)
     if (state === undefined) await this.#reject(id, noChunk, 'not-held')
     else {
       this.#interests.set(id, { file, chunks: state.chunks, news: [] })
       // The bits are copied now: what comes in from here on is told by HAVE.
-      await this.#send({ type: 'bitfield', interest: id, count: state.held.length, bits: Uint8Array.from(state.held.bytes) })
+      await this.#send({
+        type: 'bitfield',
+        interest: id,
+        count: state.held.length,
+        bits: Uint8Array.from(state.held.bytes)
+      })
     }
     this.#init.onInterest(file)
   }
@@ -167,7 +176,8 @@ export class UploadSession {
     const interest = this.#interests.get(job.interest)
     const chunks = job.ranges.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index))
     const bytes = chunks.reduce((total, chunk) => total + (interest?.chunks.length(chunk) ?? 0), 0)
-    if (bytes > exchangeLimits.requestBytes) throw new MurmurateError('MALFORMED', `The peer asked for ${bytes} bytes at once`)
+    if (bytes > exchangeLimits.requestBytes)
+      throw new MurmurateError('MALFORMED', `The peer asked for ${bytes} bytes at once`)
     let next = this.#read(job.id, interest, chunks[0])
     for (const [index, chunk] of chunks.entries()) {
       const read = await next
@@ -225,7 +235,9 @@ export class UploadSession {
   #send(message: AnswererMessage): Promise<void> {
     const { environment, sendTimeoutMs } = this.#init
     const send = (signal: AbortSignal): Promise<void> => this.#channel.send(encodeMessage(message), { signal })
-    const sent = this.#sending.then(() => withDeadline(environment.clock, sendTimeoutMs, send, { what: 'Sending to a peer' }))
+    const sent = this.#sending.then(() =>
+      withDeadline(environment.clock, sendTimeoutMs, send, { what: 'Sending to a peer' })
+    )
     this.#sending = sent.catch(() => {})
     return sent
   }

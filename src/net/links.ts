@@ -112,17 +112,18 @@ export class Links {
    * any stream can be opened on it: a second connection that is closed later takes gossipsub's streams with it, and gossipsub
    * does not open them again.
    *
-   * When both sides dial at once, only the node with the smaller id refuses, so that exactly one connection stays. A peer that
-   * dials although our old link looks sound has lost its end of it: the old link goes.
+   * When both sides dial at once, the node with the smaller id takes the first and refuses the other, so that exactly one
+   * stays; a link that is open here is thus its choice. A peer that dials although our old link looks sound has lost its end of
+   * it: the old link goes.
    */
   refuses(peer: NodeId | undefined, direction: Connection['direction'], stage: 'secured' | 'upgraded'): boolean {
     if (peer === undefined || (direction === 'inbound' && this.isHeld(peer))) return true
     const now = this.#init.clock.monotonic()
     const open = (this.#links.get(peer) ?? []).filter((link) => link.connection.status === 'open')
     if (open.length === 0) return stage === 'secured' && !this.#claims(peer, now)
+    if (direction === 'outbound') return true
     const youngest = Math.max(...open.map((link) => link.openedAtMs))
     if (now - youngest < this.#init.knobs.simultaneousDialMs) return this.#init.self < peer
-    if (direction === 'outbound') return true
     for (const { connection } of open) connection.abort(new Error('The peer has made a new connection'))
     return false
   }

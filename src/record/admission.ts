@@ -14,6 +14,8 @@ export interface AdmissionResult {
   readonly admitted: readonly StoredEntry[]
   /** Why parts were refused; each is the fault of whoever sent the update. */
   readonly refusals: readonly string[]
+  /** Why parts that their writers did sign were left out: perhaps a newer version wrote them, so nobody is to blame. */
+  readonly declined: readonly string[]
   /** A chain of a writer not met before started above clock 0, so its key is not in it: ask for the whole. */
   readonly gap: boolean
 }
@@ -28,6 +30,7 @@ export interface AdmissionResult {
 export function admit(page: Page, kind: PageKind, update: Uint8Array, verifier: SignatureVerifier): AdmissionResult {
   const admitted = new Map<number, StoredEntry>()
   const refusals: string[] = []
+  const declined: string[] = []
   let gap = false
   for (const chain of chainsOf(update, refusals)) {
     const present = admitted.get(chain.client) ?? page.get(chain.client)
@@ -37,13 +40,16 @@ export function admit(page: Page, kind: PageKind, update: Uint8Array, verifier: 
       continue
     }
     try {
-      const stored = admitChain({ page: page.id, kind, verifier }, chain, present)
-      if (stored !== undefined) admitted.set(chain.client, stored)
+      const signed = checkChain({ page: page.id, kind, verifier }, chain, present)
+      if (signed === undefined) continue
+      const outcome = readBody(kind, signed)
+      if (typeof outcome === 'string') declined.push(`${page.id}: ${outcome}`)
+      else admitted.set(chain.client, outcome)
     } catch (error) {
       refusals.push(`${page.id}: ${messageOf(error)}`)
     }
   }
-  return { admitted: [...admitted.values()], refusals, gap }
+  return { admitted: [...admitted.values()], refusals, declined, gap }
 }
 
 function chainsOf(update: Uint8Array, refusals: string[]): Chain[] {
@@ -67,12 +73,18 @@ interface Rules {
   readonly verifier: SignatureVerifier
 }
 
+/** An entry whose writer is proved; its body is still bytes. */
+interface SignedEntry {
+  readonly stored: StoredEntry
+  readonly body: Uint8Array
+}
+
 /**
- * The entry to store; undefined when the present one stays.
+ * Checks everything but the body; undefined when the present entry stays.
  *
  * @throws an error that says why it may not enter
  */
-function admitChain(rules: Rules, chain: Chain, present: StoredEntry | undefined): StoredEntry | undefined {
+function checkChain(rules: Rules, chain: Chain, present: StoredEntry | undefined): SignedEntry | undefined {
   const { page, kind, verifier } = rules
   const writer: NodeId = chain.start > 0 && present !== undefined ? present.entry.writer : parseNodeId(chain.key)
   if (clientIdOf(page, writer) !== chain.client) throw refused(`the client id is not that of ${writer}`)
@@ -80,12 +92,22 @@ function admitChain(rules: Rules, chain: Chain, present: StoredEntry | undefined
   const position = { page, writer, seq: chain.seq }
   const sealed = openEntry(chain.value)
   const { epoch, issuedAt } = sealed
-  const unread = storedEntry({ ...position, epoch, issuedAt, body: undefined }, chain.client, chain.value.slice())
-  if (present !== undefined && !supersedes(unread, present)) return undefined
+  const stored = storedEntry({ ...position, epoch, issuedAt, body: undefined }, chain.client, chain.value.slice())
+  if (present !== undefined && !supersedes(stored, present)) return undefined
   if (!verifyEntry(verifier, position, sealed)) throw refused(`the signature is not that of ${writer}`)
-  const body = decode(sealed.body, kind.schema, { maxBytes: maxEntryBytes, what: `The body of ${writer}` })
-  if (!kind.mayWrite(page, writer, body)) throw refused(`${writer} may not write this`)
-  return { ...unread, entry: { ...unread.entry, body } }
+  return { stored, body: sealed.body }
+}
+
+/** The entry with its body, or why this node does not take it. */
+function readBody(kind: PageKind, { stored, body: bytes }: SignedEntry): StoredEntry | string {
+  const { page, writer } = stored.entry
+  try {
+    const body = decode(bytes, kind.schema, { maxBytes: maxEntryBytes, what: `The body of ${writer}` })
+    if (kind.mayWrite(page, writer, body)) return { ...stored, entry: { ...stored.entry, body } }
+    return `${writer} may not write this`
+  } catch (error) {
+    return messageOf(error)
+  }
 }
 
 function refused(why: string): MurmurateError {

@@ -75,8 +75,9 @@ export class Gossip implements Startable {
 
   #receive({ sender, data }: GossipMessage): GossipVerdict {
     try {
-      const { refusals } = this.#components.ingest(decodeUpdates(data), sender)
-      return refusals.length === 0 ? 'accept' : 'reject'
+      const { refusals, declined } = this.#components.ingest(decodeUpdates(data), sender)
+      if (refusals.length > 0) return 'reject'
+      return declined.length > 0 ? 'ignore' : 'accept'
     } catch (error) {
       this.#components.logger.debug(`refused gossip from ${sender}: ${messageOf(error)}`)
       return 'reject'

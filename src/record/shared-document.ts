@@ -44,7 +44,7 @@ export type EntryListener<Body> = (entries: readonly Entry<Body>[]) => void
 
 /** What an entry has besides its body: page, writer, counters and signature are below this, bytes. */
 const sealBytes = 256
-const nothing: IngestResult = Object.freeze({ updates: [], entries: [], refusals: [], gap: false })
+const nothing: IngestResult = Object.freeze({ updates: [], entries: [], refusals: [], declined: [], gap: false })
 
 /** The shared document: signed single-writer entries on pages, the same on every node sooner or later. */
 export class SharedDocument implements Startable {

@@ -14,7 +14,10 @@ export interface IngestResult {
   /** What was new, as it can be kept and passed on. */
   readonly updates: readonly PageUpdate[]
   readonly entries: readonly Entry[]
+  /** What whoever sent them is to blame for. */
   readonly refusals: readonly string[]
+  /** What was left out although its writer signed it. */
+  readonly declined: readonly string[]
   readonly gap: boolean
 }
 
@@ -43,7 +46,13 @@ export class PageStore {
 
   /** Takes what admission lets in. */
   ingest(updates: readonly PageUpdate[]): IngestResult {
-    const result = { updates: [] as PageUpdate[], entries: [] as Entry[], refusals: [] as string[], gap: false }
+    const result = {
+      updates: [] as PageUpdate[],
+      entries: [] as Entry[],
+      refusals: [] as string[],
+      declined: [] as string[],
+      gap: false
+    }
     for (const { page: id, update } of updates) {
       const kind = this.#policy.kindOf(id)
       if (kind === undefined) {
@@ -52,8 +61,9 @@ export class PageStore {
         continue
       }
       const page = this.#pages.get(id) ?? new Page(id)
-      const { admitted, refusals, gap } = admit(page, kind, update, this.#verifier)
+      const { admitted, refusals, declined, gap } = admit(page, kind, update, this.#verifier)
       result.refusals.push(...refusals)
+      result.declined.push(...declined)
       result.gap ||= gap
       if (admitted.length === 0) continue
       this.#reportTwice(page, admitted)
@@ -61,6 +71,7 @@ export class PageStore {
       for (const stored of admitted) result.entries.push(stored.entry)
     }
     for (const refusal of result.refusals) this.#logger.debug(`refused: ${refusal}`)
+    for (const reason of result.declined) this.#logger.debug(`left out: ${reason}`)
     return result
   }
 

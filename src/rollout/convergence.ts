@@ -2,7 +2,7 @@ import type { Cid, ModelId, NodeId, RolloutId, Version } from '../core/ids.js'
 import type { Member } from '../fleet/membership.js'
 import { exclusion } from '../models/scope.js'
 import { precedes, winningRollout, type Rollout } from './intent.js'
-import type { BlockerReason, ObservedStatus, StatusBlocker } from './status.js'
+import type { BlockerReason, ObservedStatus, Phase, StatusBlocker } from './status.js'
 
 /** What keeps a node from converging, with the numbers and what to do. */
 export interface ConvergenceBlocker extends StatusBlocker {
@@ -102,6 +102,10 @@ const lasting: ReadonlySet<BlockerReason> = new Set([
   'networkPartition'
 ])
 
+/** Phases of a node that works towards its target, and of one that tried and did not get there. */
+const underWay: ReadonlySet<Phase> = new Set(['downloading', 'staged', 'loading', 'verifying'])
+const givenUp: ReadonlySet<Phase> = new Set(['failed', 'rolledBack'])
+
 /** Computes the verdict. Pure: the same document, presence and time give the same verdict on every node. */
 export function convergence(input: ConvergenceInput): ModelConvergenceStatus {
   const { intent, cancelled } = input.rollout
@@ -175,18 +179,8 @@ function bucketOf(member: Member, status: ObservedStatus | undefined, { rollout,
   if (isBeaten && !runs) return 'superseded'
   if (runs) return status?.body.phase === 'degraded' ? 'degraded' : isBeaten ? 'superseded' : 'converged'
   if (status?.body.target?.rollout !== intent.id) return 'pending'
-  switch (status.body.phase) {
-    case 'downloading':
-    case 'staged':
-    case 'loading':
-    case 'verifying':
-      return 'inProgress'
-    case 'failed':
-    case 'rolledBack':
-      return 'failed'
-    default:
-      return 'pending'
-  }
+  if (underWay.has(status.body.phase)) return 'inProgress'
+  return givenUp.has(status.body.phase) ? 'failed' : 'pending'
 }
 
 function blockerOf(

@@ -108,7 +108,9 @@ function tensorsOf(shape: ModelShape, changes: ModelChanges): readonly Tensor[] 
 }
 
 function layerOf(name: string, hidden: number, seed: string): readonly Tensor[] {
-  const square = ['query', 'key', 'value', 'output'].map((part) => tensor(`${name}.${part}.weight`, [hidden, hidden], seed))
+  const square = ['query', 'key', 'value', 'output'].map((part) =>
+    tensor(`${name}.${part}.weight`, [hidden, hidden], seed)
+  )
   return [
     tensor(`${name}.attention_norm.weight`, [hidden], seed),
     ...square,
@@ -128,5 +130,6 @@ function* seededBlocks(seed: string, length: number): Generator<Uint8Array> {
   const key = createHash('sha256').update(seed).digest().subarray(0, 16)
   const cipher = createCipheriv('aes-128-ctr', key, Buffer.alloc(16))
   const zeros = Buffer.alloc(blockBytes)
-  for (let left = length; left > 0; left -= blockBytes) yield cipher.update(zeros.subarray(0, Math.min(left, blockBytes)))
+  for (let left = length; left > 0; left -= blockBytes)
+    yield cipher.update(zeros.subarray(0, Math.min(left, blockBytes)))
 }

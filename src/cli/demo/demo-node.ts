@@ -5,7 +5,7 @@ import { systemEnvironment } from '../../core/environment.js'
 import { MurmurateError } from '../../core/errors.js'
 import type { DemoCalls, DemoEvent, DemoMethod, DemoNodeInit, DemoReply, DemoRequest } from './messages.js'
 
-const script = fileURLToPath(new URL('./node-process.js', import.meta.url))
+const defaultScript = fileURLToPath(new URL('./node-process.js', import.meta.url))
 /** A node that does not stop when asked is killed after this time, ms. */
 const stopTimeoutMs = 5000
 
@@ -15,17 +15,26 @@ export class DemoNode {
   readonly #child: ChildProcess
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>()
   readonly #listeners = new Set<(event: DemoEvent) => void>()
+  /** Resolves when the process has ended. */
+  readonly exited: Promise<void>
   #nextId = 1
 
-  constructor(name: string) {
+  /** @param script - the compiled `node-process.js` */
+  constructor(name: string, script = defaultScript) {
     this.name = name
     this.#child = fork(script, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
     this.#child.on('message', (reply: DemoReply) => this.#receive(reply))
+    this.exited = new Promise((resolve) => this.#child.once('exit', () => resolve()))
     this.#child.on('exit', (code, signal) => {
       const error = new MurmurateError('INTERNAL', `The process of node ${name} ended (${signal ?? code})`)
       for (const { reject } of this.#pending.values()) reject(error)
       this.#pending.clear()
     })
+  }
+
+  /** The process, for who wants to do it harm. */
+  get pid(): number | undefined {
+    return this.#child.pid
   }
 
   /** Starts the node in its process. */
@@ -55,15 +64,14 @@ export class DemoNode {
   /** Stops the node, then its process; in the end by force. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return
-    const exited = new Promise<void>((resolve) => this.#child.once('exit', () => resolve()))
     const { clock } = systemEnvironment
     try {
       await withDeadline(clock, stopTimeoutMs, () => this.call('stop', null))
       this.#child.disconnect()
-      await withDeadline(clock, stopTimeoutMs, () => exited)
+      await withDeadline(clock, stopTimeoutMs, () => this.exited)
     } catch {
       this.#child.kill('SIGKILL')
-      await exited
+      await this.exited
     }
   }
 

@@ -26,6 +26,9 @@ export interface DemoCalls {
   /** Reports verdict and progress as events until the rollout is complete. */
   watch: { params: { model: string; version: string }; result: ModelConvergenceStatus }
   statuses: { params: { model: string }; result: NodeModelStatus[] }
+  id: { params: null; result: NodeId }
+  /** Members that the node sees online, itself among them. */
+  members: { params: null; result: number }
   stop: { params: null; result: null }
 }
 

@@ -20,8 +20,8 @@ interface Tensor {
   readonly seed: number
 }
 
-/** 15 000 x 512 embeddings and 8 layers of 3.2 million weights: 64 MiB in fp16, 32 MiB in int8. */
-const vocabulary = 15_000
+/** 15 144 x 512 embeddings and 8 layers of 3.2 million weights: 64 MiB in fp16, 32 MiB in int8. */
+const vocabulary = 15_144
 const width = 512
 const hidden = 1416
 const layers = 8

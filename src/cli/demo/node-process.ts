@@ -35,12 +35,14 @@ async function start({
     ...(storageBytes === undefined ? {} : { storageBytes })
   })
   node = made
-  made.fleet.onChange(() =>
-    send({ event: 'members', online: made.fleet.members().filter(({ online }) => online).length })
-  )
+  made.fleet.onChange(() => send({ event: 'members', online: countOnline(made) }))
   made.progress.watch((progress) => send({ event: 'progress', progress }))
   await made.start()
   return { nodeId: made.id }
+}
+
+function countOnline({ fleet }: MurmurateNode): number {
+  return fleet.members().filter(({ online }) => online).length
 }
 
 function statuses(model: string): NodeModelStatus[] {
@@ -59,6 +61,8 @@ async function watch({ model, version }: DemoCalls['watch']['params']): Promise<
 const calls: { [M in DemoMethod]: (params: DemoCalls[M]['params']) => Promise<DemoCalls[M]['result']> } = {
   start,
   watch,
+  id: () => Promise.resolve(running().id),
+  members: () => Promise.resolve(countOnline(running())),
   statuses: ({ model }) => Promise.resolve(statuses(model)),
   publish: async ({ model, version, variants }) => {
     await running().models.publish(model, version, variants)

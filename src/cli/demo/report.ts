@@ -69,7 +69,7 @@ export function reportOf(fleet: DemoFleet, { discoveredMs, full, delta, failing,
       ).length
     },
     blockers: [full, delta, failing].flatMap(({ version, status }) =>
-      status.blockers.map(({ nodeId, nextStep: _, ...blocker }) => ({
+      status.blockers.map(({ nodeId, nextStep: _nextStep, ...blocker }) => ({
         node: fleet.nameOf(nodeId),
         version,
         ...blocker
@@ -123,13 +123,26 @@ function order(fleet: DemoFleet, { nodeId }: NodeModelStatus): number {
   return cast.findIndex(({ name }) => name === fleet.nameOf(nodeId))
 }
 
-/** Every blocker with its numbers and what to do. */
+/** Every blocker with its numbers and what to do; the same one of several nodes or versions is said once. */
 export function blockerLines(fleet: DemoFleet, results: readonly RolloutResult[]): string[] {
-  return results.flatMap(({ version, status }) =>
-    status.blockers.map(({ nodeId, reason, message, required, available, unit, nextStep }) => {
-      const numbers =
-        required === undefined ? '' : `  [required ${required}, available ${available ?? 'unknown'} ${unit ?? ''}]`
-      return `${fleet.nameOf(nodeId)}, ${version}: ${reason}: ${message}${numbers}\n    ${nextStep}`
-    })
+  const lines = new Map<string, { readonly nodes: Set<string>; readonly versions: Set<string> }>()
+  for (const { version, status } of results) {
+    for (const blocker of status.blockers) {
+      const text = blockerText(blocker)
+      const line = lines.get(text) ?? { nodes: new Set(), versions: new Set() }
+      line.nodes.add(fleet.nameOf(blocker.nodeId))
+      line.versions.add(version)
+      lines.set(text, line)
+    }
+  }
+  return Array.from(
+    lines,
+    ([text, { nodes, versions }]) => `${[...nodes].join(', ')} (${[...versions].join(', ')}): ${text}`
   )
+}
+
+function blockerText({ reason, message, required, available, unit, nextStep }: ConvergenceBlocker): string {
+  const numbers =
+    required === undefined ? '' : ` [required ${required}, available ${available ?? 'unknown'} ${unit ?? ''}]`
+  return `${reason}${numbers}\n    ${message}\n    ${nextStep}`
 }

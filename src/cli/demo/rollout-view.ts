@@ -21,16 +21,10 @@ export function transferText({ haveBytes, totalBytes, bytesPerSecond }: Observed
 export function statusText(status: NodeModelStatus): string {
   const target = status.targetVersion ?? status.currentVersion ?? ''
   const reason = status.blocker === undefined ? '' : `: ${status.blocker.message}`
-  switch (status.phase) {
-    case 'operational':
-      return `runs ${status.currentVersion ?? ''} (${status.variantId ?? ''})`
-    case 'rolledBack':
-      return `restored ${status.currentVersion ?? 'nothing'}${reason}`
-    case 'queued':
-      return reason === '' ? 'waits' : `blocked${reason}`
-    default:
-      return `${status.phase} ${target}${reason}`
-  }
+  if (status.phase === 'operational') return `runs ${status.currentVersion ?? ''} (${status.variantId ?? ''})`
+  if (status.phase === 'rolledBack') return `restored ${status.currentVersion ?? 'nothing'}${reason}`
+  if (status.phase === 'queued') return reason === '' ? 'waits' : `blocked${reason}`
+  return `${status.phase} ${target}${reason}`
 }
 
 /** Whether a node's status is its last word on a version. */

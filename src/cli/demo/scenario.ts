@@ -93,7 +93,7 @@ function rollout(
       const run = new RolloutRun(fleet, version)
       const lines = run.names.map((name) => nodeLine(run, name))
       const verdict: ListrTask = {
-        title: 'verdict',
+        title: 'verdict: being computed from the shared document',
         task: async (_context, verdictTask) => {
           const result = await run.run(from)
           onResult(result)
@@ -108,7 +108,7 @@ function rollout(
 function nodeLine(run: RolloutRun, name: string): ListrTask {
   const label = name.padEnd(nameWidth)
   return {
-    title: label,
+    title: `${label} waits`,
     task: (_, task) =>
       new Promise<void>((resolve) => {
         run.follow(name, (text, settled) => {

@@ -1,3 +1,4 @@
+import '../../../src/core/polyfill.js'
 import { getEventListeners } from 'node:events'
 import { expect, test } from 'vitest'
 import { abortedError, raceSignal, throwIfAborted, withDeadline } from '../../../src/core/abort.js'

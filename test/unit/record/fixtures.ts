@@ -1,3 +1,4 @@
+import '../../../src/core/polyfill.js'
 import { z } from 'zod'
 import { encode } from '../../../src/core/codec.js'
 import { silentLogger, type Logger } from '../../../src/core/logger.js'

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import * as Y from 'yjs'
+import { equalBytes } from '../../../src/core/codec.js'
 import { errorCode } from '../../../src/core/errors.js'
 import { parseUpdate, rootName, writeUpdate, type Chain } from '../../../src/record/yjs-update.js'
 import { caught } from '../core/caught.js'
@@ -166,21 +167,17 @@ test('[REC-4] each byte changed to anything throws nothing but MurmurateError, a
   const update = updateOf(pair, { seq: 3 })
   const { page, store } = storeWith([update])
   const before = page.digest()
-  let entered = 0
   for (let at = 0; at < update.length; at++) {
     for (const mask of [1, 2, 4, 8, 16, 32, 64, 128, 255]) {
       const changed = Uint8Array.from(update, (byte, position) => (position === at ? byte ^ mask : byte))
-      const outcome = parsed(changed)
-      expect(['fine', 'MALFORMED']).toContain(outcome)
-      entered += storeWith([changed])
-        .page.digest()
-        .every((byte, index) => byte === before[index])
-        ? 0
-        : [...storeWith([changed]).page.stored()].length
+      expect(['fine', 'MALFORMED']).toContain(parsed(changed))
       store.ingest([{ page: page.id, update: changed }])
+      // Some bits say the same in two ways; then it is the very entry that was signed.
+      const fresh = storeWith([changed]).page
+      const entered = [...fresh.stored()].length
+      expect(entered === 0 || equalBytes(fresh.digest(), before), `byte ${at}, mask ${mask}`).toBe(true)
     }
   }
-  expect(entered).toBe(0)
   expect(page.digest()).toEqual(before)
 })
 
