@@ -46,7 +46,13 @@ export type { Capabilities } from './fleet/capabilities.js'
 export type { Member, Membership, NodeDescription } from './fleet/membership.js'
 export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
 
-export type { ModelRegistry, PublishedRelease, PublishOptions, PublishProgress, VariantInput } from './models/registry.js'
+export type {
+  ModelRegistry,
+  PublishedRelease,
+  PublishOptions,
+  PublishProgress,
+  VariantInput
+} from './models/registry.js'
 export type { Release, Requirements, Variant } from './models/release.js'
 export { all, capable, formation, nodes, type CapableFilter, type DistributionScope } from './models/scope.js'
 export type { VariantSelector } from './models/variant.js'

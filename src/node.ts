@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { Blobs } from './blobs/blobs.js'
 import { FsBlobStore } from './blobs/fs-blob-store.js'
 import { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
+import type { AbortOptions } from './core/abort.js'
 import { check } from './core/codec.js'
 import { systemEnvironment, type Environment } from './core/environment.js'
 import { MurmurateError } from './core/errors.js'
@@ -42,6 +43,13 @@ export interface MurmurateNode extends Startable {
   readonly fleet: Pick<Membership, 'members' | 'get' | 'resolve' | 'onChange' | 'self'>
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
+  /**
+   * Dials a peer where multicast does not reach, and keeps the link up from then on.
+   *
+   * @param address - a multiaddr such as `/ip4/192.0.2.7/tcp/4001`
+   * @throws MurmurateError `NETWORK_ERROR` when nobody of this mesh answers there (another secret counts as nobody)
+   */
+  connect(address: string, options?: AbortOptions): Promise<NodeId>
   /** Digest of the shared document: equal on two nodes exactly when they hold the same. */
   digest(): string
   /** Bytes sent and received over all links since start. */
@@ -173,6 +181,7 @@ function assemble({
     distribution,
     fleet: membership,
     progress: pulses,
+    connect: (address, options) => network.dial(address, options),
     digest: () => document.digest(),
     traffic: () => network.traffic(),
     start: () => lifecycle.start(),

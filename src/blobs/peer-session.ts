@@ -1,5 +1,5 @@
 import type { Clock } from '../core/environment.js'
-import { MurmurateError, messageOf } from '../core/errors.js'
+import { MurmurateError, errorCode, messageOf } from '../core/errors.js'
 import type { Cid, NodeId } from '../core/ids.js'
 import type { Channel } from '../net/network.js'
 import { Bitfield } from './bitfield.js'
@@ -16,6 +16,7 @@ import {
   type ChunkRange,
   type RejectReason
 } from './exchange.js'
+import { OwedChunks, type OwedRequest } from './owed-chunks.js'
 
 /** Hears what a peer says about one file. */
 export interface InterestListener {
@@ -52,13 +53,6 @@ interface Interest {
   isAnswered: boolean
 }
 
-interface Request {
-  readonly interest: Interest
-  readonly owed: Set<number>
-  /** Chunks that we said we do not need any more; `noChunk` stands for all. */
-  readonly cancelled: Set<number>
-}
-
 /** Bytes asked for before a peer has shown that it answers; grows by each request answered, up to the full credit. */
 const firstWindowBytes = exchangeLimits.requestBytes
 
@@ -68,10 +62,9 @@ export class PeerSession {
   readonly #init: PeerSessionInit
   readonly #channel: Channel
   readonly #interests = new Map<number, Interest>()
-  readonly #requests = new Map<number, Request>()
+  readonly #owed = new OwedChunks<Interest>()
   readonly #wants = new Map<number, BlockWant>()
   #nextId = 1
-  #owedBytes = 0
   #windowBytes = firstWindowBytes
   #lastAnswerAt = 0
   #isLate = false
@@ -85,20 +78,15 @@ export class PeerSession {
     this.#running = this.#run()
   }
 
-  /** Whether the channel is there. */
-  get isOpen(): boolean {
-    return this.#isOpen
-  }
-
   /** Bytes that may be asked of it now. A peer that is late gets nothing more until it has answered everything. */
   get freeBytes(): number {
-    const isBusy = this.#isLate || !this.#isOpen || this.#requests.size >= exchangeLimits.openRequests
-    return isBusy ? 0 : Math.max(0, this.#windowBytes - this.#owedBytes)
+    const isBusy = this.#isLate || !this.#isOpen || this.#owed.requests >= exchangeLimits.openRequests
+    return isBusy ? 0 : Math.max(0, this.#windowBytes - this.#owed.bytes)
   }
 
   /** Chunk bytes asked for and not answered. */
   get owedBytes(): number {
-    return this.#owedBytes
+    return this.#owed.bytes
   }
 
   /** Whether there is room for one more interest. */
@@ -119,7 +107,7 @@ export class PeerSession {
     const left = this.#interests.get(interest)
     if (left === undefined) return
     this.#interests.delete(interest)
-    for (const [id, request] of this.#requests) if (request.interest === left) this.#cancel(id, request, noChunk)
+    for (const request of this.#owed.of(left)) this.#cancel(request, noChunk)
     this.#send({ type: 'leave', id: interest })
   }
 
@@ -129,17 +117,15 @@ export class PeerSession {
     if (interest === undefined || chunks.length === 0) return
     if (!this.#isOwed) this.#lastAnswerAt = this.#init.clock.monotonic()
     const id = this.#nextId++
-    this.#requests.set(id, { interest, owed: new Set(chunks), cancelled: new Set() })
-    for (const chunk of chunks) this.#owedBytes += interest.chunks.length(chunk)
+    this.#owed.add(id, interest, chunks)
     this.#send({ type: 'request', id, interest: interestId, ranges: rangesIn(chunks) })
   }
 
   /** Says that a chunk is not needed any more. */
   cancel(interestId: number, chunk: number): void {
     const interest = this.#interests.get(interestId)
-    for (const [id, request] of this.#requests) {
-      if (request.interest === interest && request.owed.has(chunk)) this.#cancel(id, request, chunk)
-    }
+    if (interest === undefined) return
+    for (const request of this.#owed.of(interest)) if (request.chunks.has(chunk)) this.#cancel(request, chunk)
   }
 
   /** Asks for a block; undefined when the peer does not have it or hangs up. Verified. */
@@ -179,7 +165,7 @@ export class PeerSession {
 
   /** Whether it has to answer anything. */
   get #isOwed(): boolean {
-    return this.#requests.size > 0 || this.#wants.size > 0
+    return this.#owed.requests > 0 || this.#wants.size > 0
   }
 
   async #run(): Promise<void> {
@@ -190,10 +176,8 @@ export class PeerSession {
       }
       this.#end(new MurmurateError('NETWORK_ERROR', 'The peer closed the channel'), false)
     } catch (error) {
-      this.#end(
-        error,
-        error instanceof MurmurateError && (error.code === 'MALFORMED' || error.code === 'FRAME_TOO_LARGE')
-      )
+      const code = errorCode(error)
+      this.#end(error, code === 'MALFORMED' || code === 'FRAME_TOO_LARGE')
     }
   }
 
@@ -205,23 +189,22 @@ export class PeerSession {
     this.#init.onClosed(this, reason, isViolation)
     for (const { listener } of this.#interests.values()) listener.onClosed(this)
     this.#interests.clear()
-    this.#requests.clear()
+    this.#owed.clear()
     this.#wants.clear()
-    this.#owedBytes = 0
   }
 
   #declareLate(): void {
     this.#isLate = true
     this.#windowBytes = firstWindowBytes
     for (const want of this.#wants.values()) want.giveUp()
-    for (const [id, request] of this.#requests) {
-      this.#cancel(id, request, noChunk)
-      for (const chunk of request.owed) request.interest.listener.onLate(this, chunk)
+    for (const request of this.#owed.of()) {
+      this.#cancel(request, noChunk)
+      for (const chunk of request.chunks) request.owner.listener.onLate(this, chunk)
     }
   }
 
-  #cancel(id: number, request: Request, chunk: number): void {
-    request.cancelled.add(chunk)
+  #cancel({ id, cancelled }: OwedRequest<Interest>, chunk: number): void {
+    cancelled.add(chunk)
     this.#send({ type: 'cancel', id, chunk })
   }
 
@@ -268,38 +251,37 @@ export class PeerSession {
     if (want !== undefined) {
       this.#wants.delete(id)
       want.giveUp()
+      this.#noteAnswer()
     } else if (interest !== undefined) {
       this.#interests.delete(id)
       interest.listener.onRefused(this)
     } else {
-      const cancelled = this.#requests.get(id)?.cancelled
       // Otherwise we would ask for it again at once, and again.
-      if (reason === 'cancelled' && cancelled?.has(chunk) !== true && cancelled?.has(noChunk) !== true) {
-        throw broken('cancelled what we had asked for')
-      }
+      if (reason === 'cancelled' && !this.#owed.isCancelled(id, chunk)) throw broken('cancelled what we had asked for')
       this.#answered(id, chunk).listener.onNoChunk(this, chunk, reason)
     }
   }
 
   /** Books the one answer to a chunk; the owed bytes are free again. */
   #answered(id: number, chunk: number): Interest {
-    const request = this.#requests.get(id)
-    if (request === undefined || !request.owed.delete(chunk)) throw broken('sent what nobody asked for')
-    this.#lastAnswerAt = this.#init.clock.monotonic()
-    this.#owedBytes -= request.interest.chunks.length(chunk)
-    if (request.owed.size === 0) {
-      this.#requests.delete(id)
-      this.#windowBytes = Math.min(this.#windowBytes + exchangeLimits.requestBytes, exchangeLimits.creditBytes)
-    }
-    if (this.#requests.size === 0) this.#isLate = false
-    return request.interest
+    const interest = this.#owed.answered(id, chunk)
+    if (interest === undefined) throw broken('sent what nobody asked for')
+    this.#noteAnswer()
+    if (this.#owed.has(id)) return interest
+    this.#windowBytes = Math.min(this.#windowBytes + firstWindowBytes, exchangeLimits.creditBytes)
+    return interest
   }
 
   #takeBlock(id: number, total: number, offset: number, bytes: Uint8Array): void {
     const want = this.#wants.get(id)
     if (want === undefined) throw broken('sent a block that nobody wants')
-    this.#lastAnswerAt = this.#init.clock.monotonic()
     if (want.take(total, offset, bytes)) this.#wants.delete(id)
+    this.#noteAnswer()
+  }
+
+  #noteAnswer(): void {
+    this.#lastAnswerAt = this.#init.clock.monotonic()
+    if (this.#owed.requests === 0) this.#isLate = false
   }
 
   /** What an asker sends is small and bounded by what is owed to it; an error ends the session. */

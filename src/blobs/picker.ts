@@ -14,7 +14,7 @@ import type { NodeId } from '../core/ids.js'
 import { Bitfield } from './bitfield.js'
 import type { ChunkList } from './chunk-list.js'
 import { exchangeLimits } from './exchange.js'
-import { hashOf, limitRanges, pieceStarts, rank } from './pieces.js'
+import { hashOf, limitRanges, pieceStarts, rank, rankedPieces } from './pieces.js'
 
 /** Constants of the picker. */
 export const pickerDefaults = Object.freeze({
@@ -77,7 +77,7 @@ export class Picker {
     this.#askedIn = new Uint16Array(pieces)
     this.#holders = new Uint16Array(pieces)
     for (let piece = 0; piece < pieces; piece++) this.#countPiece(piece)
-    this.#order = this.#ranked()
+    this.#order = rankedPieces(this.#selfHash, this.#wanted)
   }
 
   /** Chunks that have not come in. */
@@ -85,7 +85,7 @@ export class Picker {
     return this.#missing.ones
   }
 
-  /** The peers that it knows of. */
+  /** The peers that have told what they have. */
   get peers(): readonly NodeId[] {
     return [...this.#peers.keys()]
   }
@@ -104,14 +104,15 @@ export class Picker {
     if (known === undefined) return
     known.lastNewsAt = now
     for (let chunk = first; chunk < first + count; chunk++) {
-      if (known.has.set(chunk)) this.#noteWhole(known, this.#piece(chunk))
+      if (known.has.set(chunk)) this.#noteWhole(known, this.#pieceOf[chunk] ?? 0)
     }
   }
 
   /** A peer turns out not to have a chunk. */
   lacks(peer: NodeId, chunk: number): void {
     const known = this.#peers.get(peer)
-    if (known?.has.clear(chunk) === true && known.whole.clear(this.#piece(chunk))) this.#count(this.#holders, chunk, -1)
+    if (known?.has.clear(chunk) === true && known.whole.clear(this.#pieceOf[chunk] ?? 0))
+      this.#count(this.#holders, chunk, -1)
     this.release(peer, chunk)
   }
 
@@ -285,24 +286,14 @@ export class Picker {
     }
   }
 
-  #ranked(): Uint32Array {
-    const ranks = Uint32Array.from(this.#wanted, (_, piece) => rank(this.#selfHash, piece))
-    const pieces = [...ranks.keys()].filter((piece) => (this.#wanted[piece] ?? 0) > 0)
-    return Uint32Array.from(pieces.sort((a, b) => (ranks[b] ?? 0) - (ranks[a] ?? 0)))
-  }
-
   /** Drops finished pieces when they have become many, so that looking for the best stays short. */
   #compact(): void {
     if (this.#missing.ones * 2 > this.#order.length) return
     this.#order = this.#order.filter((piece) => (this.#wanted[piece] ?? 0) + (this.#askedIn[piece] ?? 0) > 0)
   }
 
-  #piece(chunk: number): number {
-    return this.#pieceOf[chunk] ?? 0
-  }
-
   #count(counts: Uint16Array, chunk: number, by: number): void {
-    const piece = this.#piece(chunk)
+    const piece = this.#pieceOf[chunk] ?? 0
     counts[piece] = (counts[piece] ?? 0) + by
   }
 }

@@ -42,3 +42,10 @@ export function rank(peerHash: number, piece: number): number {
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
   return (hash ^ (hash >>> 16)) >>> 0
 }
+
+/** The pieces of which something is wanted, in the order of a node's own rank. */
+export function rankedPieces(selfHash: number, wanted: Uint16Array): Uint32Array {
+  const ranks = Uint32Array.from(wanted, (_, piece) => rank(selfHash, piece))
+  const pieces = [...ranks.keys()].filter((piece) => (wanted[piece] ?? 0) > 0)
+  return Uint32Array.from(pieces.sort((a, b) => (ranks[b] ?? 0) - (ranks[a] ?? 0)))
+}

@@ -88,7 +88,7 @@ export class SwarmFetch implements InterestListener {
 
   /** Why nothing comes in; undefined while something does. */
   stalledBecause(now: number): string | undefined {
-    const { pool, knobs } = this.#components
+    const { pool } = this.#components
     if (this.#isOver || !this.#isStalled(now)) return undefined
     if (pool.candidates().length === 0 && this.#joined.size === 0) return 'no peer that may be asked is connected'
     const { peers } = this.#picker

@@ -33,10 +33,10 @@ export const libp2pDefaults = Object.freeze({
   /** How long `close` waits for a slow peer to take what was sent, and then for it to close too. */
   channelCloseTimeoutMs: 30_000,
   /** yamux ping on every link: 30 bytes each way. It keeps an idle link audible. */
-  keepAliveMs: 15_000,
+  keepAliveMs: 10_000,
   /** How often each link is checked for bytes that came in. */
-  livenessCheckMs: 15_000,
-  /** Checks in a row without a byte after which a link is cut: at least two pings were then missed, 45 s on average. */
+  livenessCheckMs: 10_000,
+  /** Checks in a row without a byte after which a link is cut: at least two pings were then missed; 30 to 50 s of silence. */
   silentChecksAllowed: 3,
   /** A link younger than this that meets another to the same peer: both sides dialled at once. */
   simultaneousDialMs: 5_000,

@@ -144,10 +144,18 @@ test('[REC-14] a delete set is dropped: nobody can erase the entry of another', 
 test.each<[string, EntryOptions, string]>([
   ['a body of the wrong form', { body: { text: 7 } }, 'wrong form'],
   ['a body that is empty', { body: {} }, 'wrong form'],
-  ['a body that the policy forbids', { body: { text: 'forbidden' } }, 'may not write this'],
-  ['a body above the bound', { body: { text: 'x'.repeat(maxEntryBytes) } }, 'limit']
-])('[REC-15] %s is refused although it is signed', (_, options, why) => {
-  expect(ingest(updateOf(pair, options))).toMatchObject({ texts: [], refusals: [expect.stringContaining(why)] })
+  ['a body that the policy forbids', { body: { text: 'forbidden' } }, 'may not write this']
+])('[REC-15] %s is left out although it is signed, and whoever passed it on is not to blame', (_, options, why) => {
+  expect(ingest(updateOf(pair, options))).toMatchObject({
+    texts: [],
+    refusals: [],
+    declined: [expect.stringContaining(why)]
+  })
+})
+
+test('[REC-15] a value above the bound is refused', () => {
+  const update = updateOf(pair, { body: { text: 'x'.repeat(maxEntryBytes) } })
+  expect(ingest(update)).toMatchObject({ texts: [], refusals: [expect.stringContaining('limit')] })
 })
 
 test('a page that this node does not know is passed over, without a fault', () => {

@@ -1,0 +1,170 @@
+import '../../../src/core/polyfill.js'
+import { sleep, type Clock, type Environment } from '../../../src/core/environment.js'
+import { MurmurateError } from '../../../src/core/errors.js'
+import { silentLogger, type Logger } from '../../../src/core/logger.js'
+import type { KeyPair } from '../../../src/identity/keypair.js'
+import { MemoryHub, MemoryNetwork, type MemoryHubInit } from '../../../src/net/memory-network.js'
+import type { EntryLog, LogRecord } from '../../../src/record/entry-log.js'
+import { SharedDocument, type SharedDocumentInit } from '../../../src/record/shared-document.js'
+import { VirtualClock, virtualEnvironment } from '../../support/virtual-clock.js'
+import { keyPairOf, noteKind, stoneKind } from './fixtures.js'
+
+/** What survives a restart of a node; copy it to make an image of it. */
+export interface Disk {
+  records: readonly LogRecord[]
+  /** While set, every sync fails. */
+  failure?: MurmurateError | undefined
+  /** How long a sync takes, ms of the clock. */
+  syncMs: number
+}
+
+/** A log on such a disk: each sync takes a moment, so that things happen meanwhile. */
+export class MemoryLog implements EntryLog {
+  failure: MurmurateError | undefined
+  readonly #clock: Clock
+  readonly #disk: Disk
+  #queue: LogRecord[] = []
+  #tail: Promise<void> = Promise.resolve()
+  #open = false
+
+  constructor(clock: Clock, disk: Disk) {
+    this.#clock = clock
+    this.#disk = disk
+  }
+
+  get size(): number {
+    return this.#disk.records.reduce((sum, { update }) => sum + update.byteLength, 0)
+  }
+
+  open(onRecord: (record: LogRecord) => void): Promise<void> {
+    this.#queue = []
+    this.failure = undefined
+    this.#open = true
+    for (const record of this.#disk.records) onRecord(record)
+    return Promise.resolve()
+  }
+
+  enqueue(record: LogRecord): void {
+    this.#queue.push(record)
+  }
+
+  async flush(): Promise<void> {
+    if (!this.#open) throw new MurmurateError('NOT_STARTED', 'The log is not open')
+    const batch = this.#queue
+    if (batch.length > 0) this.#next(batch, () => [...this.#disk.records, ...batch])
+    await this.#tail
+    if (this.failure !== undefined) throw this.failure
+  }
+
+  async replace(records: readonly LogRecord[]): Promise<void> {
+    const batch = this.#queue
+    this.#queue = []
+    this.failure = undefined
+    this.#next(batch, () => records)
+    await this.#tail
+    if (this.failure !== undefined) throw this.failure
+  }
+
+  async close(): Promise<void> {
+    if (this.#open) await this.flush().finally(() => (this.#open = false))
+  }
+
+  #next(batch: readonly LogRecord[], result: () => readonly LogRecord[]): void {
+    this.#tail = this.#tail.then(async () => {
+      if (this.#queue === batch) this.#queue = []
+      await sleep(this.#clock, this.#disk.syncMs)
+      this.failure ??= this.#disk.failure
+      if (this.failure === undefined) this.#disk.records = result()
+    })
+  }
+}
+
+/** Settings of a node in a test. */
+export interface NodeOptions {
+  readonly disk?: Disk
+  readonly log?: EntryLog
+  readonly logger?: Logger
+  readonly init?: Partial<SharedDocumentInit>
+}
+
+/** A node that is nothing but a shared document. */
+export interface RecordNode {
+  readonly keyPair: KeyPair
+  readonly network: MemoryNetwork
+  readonly document: SharedDocument
+  readonly disk: Disk
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+export const recordTopic = 'test/record'
+
+/** Nodes around one hub; the seed decides everything on a virtual clock. */
+export class Mesh<Env extends Environment> {
+  readonly environment: Env
+  readonly hub: MemoryHub
+
+  constructor(environment: Env, air: Omit<MemoryHubInit, 'environment'> = {}) {
+    this.environment = environment
+    this.hub = new MemoryHub({ environment, ...air })
+  }
+
+  /** A node with the key of this number; one that is made again with the same disk is the same node, restarted. */
+  async node(number: number, options: NodeOptions = {}): Promise<RecordNode> {
+    const { environment, hub } = this
+    const keyPair = await keyPairOf(number)
+    const network = new MemoryNetwork({ nodeId: keyPair.nodeId, hub })
+    const disk = options.disk ?? emptyDisk()
+    const log = options.log ?? new MemoryLog(environment.clock, disk)
+    const document = new SharedDocument(
+      { network, keyPair, log, environment, logger: options.logger ?? silentLogger },
+      {
+        topic: recordTopic,
+        gossipTickMs: 100,
+        syncPeriodMs: 15_000,
+        syncSilenceMs: 5000,
+        compactAboveBytes: 1_000_000,
+        ...options.init
+      }
+    )
+    document.register(noteKind)
+    document.register(stoneKind)
+    return {
+      keyPair,
+      network,
+      document,
+      disk,
+      async start() {
+        network.start()
+        await document.start()
+      },
+      async stop() {
+        await document.stop()
+        network.stop()
+      }
+    }
+  }
+}
+
+export function emptyDisk(): Disk {
+  return { records: [], syncMs: 1 }
+}
+
+/** A mesh on a virtual clock. */
+export function virtualMesh(
+  seed: number,
+  air: Omit<MemoryHubInit, 'environment'> = {}
+): Mesh<Environment & { readonly clock: VirtualClock }> {
+  return new Mesh(virtualEnvironment(seed), air)
+}
+
+/** The texts of a page of notes, sorted. */
+export function textsOf(node: RecordNode, page = noteKind.name): string[] {
+  const kind = page === stoneKind.name ? stoneKind : noteKind
+  return Array.from(node.document.all(kind), ({ body }) => body.text).sort()
+}
+
+/** Whether all nodes hold the same document. */
+export function agree(nodes: readonly RecordNode[]): boolean {
+  return new Set(nodes.map(({ document }) => document.digest())).size === 1
+}
