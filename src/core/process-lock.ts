@@ -1,4 +1,5 @@
-import { link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { link, mkdir, open, readFile, readdir, rm, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Random } from './environment.js'
@@ -10,10 +11,17 @@ const ownerSchema = z.object({ pid: z.int().positive(), startedAt: z.string() })
 /** The process that holds a lock. */
 type Owner = z.infer<typeof ownerSchema>
 
+/** A claim to the lock of a dead owner: `lock.claim.<hash of that lock>`. */
+const claimPattern = /^lock\.claim\.[0-9a-f]{16}$/
+
 /**
  * Makes sure that one process at a time runs on a directory. The lock is a file with the process id and, on Linux,
  * when that process was started, so that a process that died without unlocking, or whose id another one has by now,
  * locks nobody out. Installs no signal handler and needs no timer.
+ *
+ * Only one process may remove the lock of a dead one, or it could remove the lock that another has just taken. Who may
+ * is settled by a claim file whose name is the hash of the dead lock: it can be made once, and a lock is never the same
+ * twice. A claimant that dies leaves a claim that is claimed in turn.
  */
 export class ProcessLock implements Startable {
   readonly #directory: string
@@ -32,12 +40,14 @@ export class ProcessLock implements Startable {
    */
   async start(): Promise<void> {
     if (this.#isHeld) return
-    const draft = join(this.#directory, `lock.${Buffer.from(this.#random.bytes(6)).toString('hex')}`)
+    const nonce = Buffer.from(this.#random.bytes(8)).toString('hex')
+    const draft = `${this.#path}.draft.${nonce}`
     try {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 })
-      await writeNew(draft, JSON.stringify({ pid: process.pid, startedAt: await startOf(process.pid) }))
+      await writeNew(draft, JSON.stringify({ pid: process.pid, startedAt: await startOf(process.pid), nonce }))
       await this.#take(draft)
       this.#isHeld = true
+      await this.#removeClaims()
     } catch (cause) {
       if (cause instanceof MurmurateError) throw cause
       const message = `The data directory ${this.#directory} cannot be used`
@@ -51,7 +61,7 @@ export class ProcessLock implements Startable {
   async stop(): Promise<void> {
     if (!this.#isHeld) return
     this.#isHeld = false
-    await unlink(this.#path)
+    await rm(this.#path, { force: true })
   }
 
   get #path(): string {
@@ -59,29 +69,41 @@ export class ProcessLock implements Startable {
   }
 
   async #take(draft: string): Promise<void> {
-    if (await linkNew(draft, this.#path)) return
-    await this.#refuseIfAlive(this.#path)
-    // Only who holds the takeover lock may replace a dead owner's lock, so that two cannot both do it.
-    const takeover = `${this.#path}.takeover`
-    if (!(await linkNew(draft, takeover))) {
-      await this.#refuseIfAlive(takeover)
-      await unlink(takeover)
-      return this.#take(draft)
-    }
-    try {
-      await this.#refuseIfAlive(this.#path)
-      await rename(draft, this.#path)
-    } finally {
-      await unlink(takeover)
+    while (!(await linkNew(draft, this.#path))) {
+      const dead = await this.#readDead(this.#path)
+      if (dead === undefined) continue
+      await this.#claim(draft, dead)
+      // Whoever had the claim before may have finished: then the lock is another one by now.
+      if ((await this.#readDead(this.#path)) === dead) await unlink(this.#path)
     }
   }
 
-  async #refuseIfAlive(path: string): Promise<void> {
-    const owner = await readOwner(path)
-    if (owner === undefined || !(await isAlive(owner))) return
+  /** Gains the right to remove a dead owner's lock. */
+  async #claim(draft: string, dead: string): Promise<void> {
+    for (let claimed = dead; ;) {
+      const digest = createHash('sha256').update(claimed).digest('hex').slice(0, 16)
+      const path = `${this.#path}.claim.${digest}`
+      if (await linkNew(draft, path)) return
+      const claimant = await this.#readDead(path)
+      if (claimant !== undefined) claimed = `${claimed} ${claimant}`
+    }
+  }
+
+  /** A lock file whose owner is dead; undefined when it is gone. @throws MurmurateError `DATA_DIR_IN_USE` */
+  async #readDead(path: string): Promise<string | undefined> {
+    const text = await readIfThere(path)
+    const owner = text === undefined ? undefined : parseOwner(text)
+    if (owner === undefined || !(await isAlive(owner))) return text
     throw new MurmurateError('DATA_DIR_IN_USE', `Process ${owner.pid} runs on the data directory ${this.#directory}`, {
       details: { path: this.#directory, pid: owner.pid }
     })
+  }
+
+  /** Whoever still wants one of these finds the lock held by a living process. */
+  async #removeClaims(): Promise<void> {
+    for (const name of await readdir(this.#directory)) {
+      if (claimPattern.test(name)) await rm(join(this.#directory, name), { force: true })
+    }
   }
 }
 
@@ -105,12 +127,20 @@ async function linkNew(existing: string, name: string): Promise<boolean> {
   }
 }
 
-async function readOwner(path: string): Promise<Owner | undefined> {
+async function readIfThere(path: string): Promise<string | undefined> {
   try {
-    return ownerSchema.parse(JSON.parse(await readFile(path, 'utf8')))
+    return await readFile(path, 'utf8')
   } catch (error) {
-    if (systemCode(error) === 'EACCES') throw error
-    // Gone meanwhile, or written by a process that died while writing: nobody holds it.
+    if (systemCode(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+/** Undefined for what a power cut left of a lock file: nobody holds it. */
+function parseOwner(text: string): Owner | undefined {
+  try {
+    return ownerSchema.parse(JSON.parse(text))
+  } catch {
     return undefined
   }
 }

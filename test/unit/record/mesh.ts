@@ -85,10 +85,14 @@ export interface NodeOptions {
   readonly log?: EntryLog
   readonly logger?: Logger
   readonly init?: Partial<SharedDocumentInit>
+  /** The number of the key that its links have, when it is not that of its entries. */
+  readonly networkNumber?: number
 }
 
 /** A node that is nothing but a shared document. */
 export interface RecordNode {
+  /** The number of its key. */
+  readonly number: number
   readonly keyPair: KeyPair
   readonly network: MemoryNetwork
   readonly document: SharedDocument
@@ -113,7 +117,8 @@ export class Mesh<Env extends Environment> {
   async node(number: number, options: NodeOptions = {}): Promise<RecordNode> {
     const { environment, hub } = this
     const keyPair = await keyPairOf(number)
-    const network = new MemoryNetwork({ nodeId: keyPair.nodeId, hub })
+    const { nodeId } = await keyPairOf(options.networkNumber ?? number)
+    const network = new MemoryNetwork({ nodeId, hub })
     const disk = options.disk ?? emptyDisk()
     const log = options.log ?? new MemoryLog(environment.clock, disk)
     const document = new SharedDocument(
@@ -130,6 +135,7 @@ export class Mesh<Env extends Environment> {
     document.register(noteKind)
     document.register(stoneKind)
     return {
+      number,
       keyPair,
       network,
       document,
@@ -150,11 +156,10 @@ export function emptyDisk(): Disk {
   return { records: [], syncMs: 1 }
 }
 
+export type VirtualMesh = Mesh<Environment & { readonly clock: VirtualClock }>
+
 /** A mesh on a virtual clock. */
-export function virtualMesh(
-  seed: number,
-  air: Omit<MemoryHubInit, 'environment'> = {}
-): Mesh<Environment & { readonly clock: VirtualClock }> {
+export function virtualMesh(seed: number, air: Omit<MemoryHubInit, 'environment'> = {}): VirtualMesh {
   return new Mesh(virtualEnvironment(seed), air)
 }
 
@@ -167,4 +172,25 @@ export function textsOf(node: RecordNode, page = noteKind.name): string[] {
 /** Whether all nodes hold the same document. */
 export function agree(nodes: readonly RecordNode[]): boolean {
   return new Set(nodes.map(({ document }) => document.digest())).size === 1
+}
+
+/** Nodes 0, 1, ... that run and are linked; at least the two that most tests need are typed as there. */
+export async function started(
+  mesh: VirtualMesh,
+  count: number,
+  options: NodeOptions = {}
+): Promise<[RecordNode, RecordNode, ...RecordNode[]]> {
+  const nodes = await Promise.all(Array.from({ length: count }, (_, number) => mesh.node(number, options)))
+  for (const node of nodes) await node.start()
+  await mesh.environment.clock.advance(200)
+  return nodes as [RecordNode, RecordNode, ...RecordNode[]]
+}
+
+/** The same node again, from its disk, as after the end of its process. */
+export async function restart(mesh: VirtualMesh, node: RecordNode, disk = node.disk): Promise<RecordNode> {
+  await mesh.environment.clock.run(node.stop())
+  const again = await mesh.node(node.number, { disk })
+  await again.start()
+  await mesh.environment.clock.advance(500)
+  return again
 }

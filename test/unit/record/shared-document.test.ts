@@ -6,7 +6,7 @@ import type { Entry } from '../../../src/record/entry.js'
 import { maxEntryBytes } from '../../../src/record/entry.js'
 import { decodeUpdates } from '../../../src/record/wire.js'
 import { listeningLogger, noteKind, notePage, stoneKind, stonePage, type Note } from './fixtures.js'
-import { agree, recordTopic, textsOf, virtualMesh, type RecordNode } from './mesh.js'
+import { agree, recordTopic, restart, started, textsOf, virtualMesh, type RecordNode } from './mesh.js'
 
 const write = (node: RecordNode, text: string, page = notePage): Promise<void> =>
   node.document.write(noteKind, page, { text })
@@ -234,7 +234,7 @@ test('[REC-16] of two different first writes at once, the first is kept and the 
 test('[REC-35] compaction keeps everything, what is received meanwhile included', async () => {
   const mesh = virtualMesh(1)
   const { clock } = mesh.environment
-  const [one, two] = await started(mesh, 2, { compactAboveBytes: 2000 })
+  const [one, two] = await started(mesh, 2, { init: { compactAboveBytes: 2000 } })
   one.disk.syncMs = 40
   for (let number = 0; number < 60; number++) {
     await clock.run(
@@ -288,34 +288,3 @@ test('a body that is encoded and decoded is what listeners see: undefined is lef
   await mesh.environment.clock.run(one.document.write(noteKind, notePage, body))
   expect(encode(one.document.entry(noteKind, notePage, one.keyPair.nodeId)?.body)).toEqual(encode({ text: 'x' }))
 })
-
-async function started(
-  mesh: ReturnType<typeof virtualMesh>,
-  count: number,
-  init: Parameters<typeof mesh.node>[1] extends infer Options
-    ? Options extends { init?: infer Init }
-      ? Init
-      : never
-    : never = {}
-): Promise<[RecordNode, RecordNode]> {
-  const nodes = await Promise.all(Array.from({ length: count }, (_, number) => mesh.node(number, { init })))
-  for (const node of nodes) await node.start()
-  await mesh.environment.clock.advance(200)
-  return nodes as [RecordNode, RecordNode]
-}
-
-/** The same node again, from its disk, as after the end of its process. */
-async function restart(mesh: ReturnType<typeof virtualMesh>, node: RecordNode): Promise<RecordNode> {
-  await mesh.environment.clock.run(node.stop())
-  const [number] = await numberOf(node)
-  const again = await mesh.node(number ?? 0, { disk: node.disk })
-  await again.start()
-  await mesh.environment.clock.advance(500)
-  return again
-}
-
-async function numberOf(node: RecordNode): Promise<number[]> {
-  const { keyPairOf } = await import('./fixtures.js')
-  const pairs = await Promise.all([0, 1, 2, 3].map(keyPairOf))
-  return [pairs.findIndex(({ nodeId }) => nodeId === node.keyPair.nodeId)]
-}
