@@ -144,12 +144,12 @@ function assemble({
   const log = new RecordLog(join(dataDir, 'record', 'log'))
   const document = new SharedDocument(
     { network, keyPair, log, environment, logger: componentLogger(logger, 'record') },
-    { topic: `${meshKeys.topicPrefix}/record`, ...tuning }
+    { topic: 'record', ...tuning }
   )
   const membership = new Membership({ network, document, environment }, description)
   const pulses = new Pulses(
     { network, keyPair, environment, logger },
-    { topic: `${meshKeys.topicPrefix}/pulse`, ...tuning }
+    { topic: 'pulse', ...tuning }
   )
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
   const blobs = new Blobs({ network, store, environment, logger: componentLogger(logger, 'blobs') })

@@ -55,6 +55,8 @@ export interface BlobsComponents {
 interface Running {
   readonly server: ExchangeServer
   readonly downloader: Downloader
+  /** Fires when it stops. */
+  readonly stopping: AbortController
 }
 
 /**
@@ -90,14 +92,20 @@ export class Blobs implements Startable {
       knobs: this.#knobs,
       announce: (file, chunk) => server.announce(file, chunk)
     })
-    this.#running = { server, downloader }
-    server.start()
+    this.#running = { server, downloader, stopping: new AbortController() }
+    try {
+      server.start()
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
   }
 
-  /** Stops fetches (they reject with `ABORTED`; what they have stays) and serving, and closes the store. */
+  /** Stops fetching and publishing (both reject with `ABORTED`; fetched parts stay) and serving, and closes the store. */
   async stop(): Promise<void> {
     const running = this.#running
     this.#running = undefined
+    running?.stopping.abort(new MurmurateError('ABORTED', 'The node is stopping'))
     await running?.downloader.stop()
     await running?.server.stop()
     await this.#changes
@@ -111,10 +119,11 @@ export class Blobs implements Startable {
    * `INSUFFICIENT_STORAGE`, `ABORTED`: then nothing is kept. `NOT_STARTED`
    */
   ingest(files: readonly IngestFile[], options: IngestOptions = {}): Promise<IngestResult> {
-    return this.#change(async (store) => {
+    return this.#change(async (store, stopping) => {
       const before = new Set(store.files())
+      const signal = options.signal === undefined ? stopping : AbortSignal.any([options.signal, stopping])
       try {
-        const { block, files: entries } = await ingestFiles(store, files, options)
+        const { block, files: entries } = await ingestFiles(store, files, { ...options, signal })
         await store.keep(block.cid)
         const size = entries.reduce((total, entry) => total + entry.size, 0)
         return { manifest: block.cid, size, files: entries.map((entry) => ({ name: entry.name, size: entry.size })) }
@@ -175,9 +184,10 @@ export class Blobs implements Startable {
     return states.reduce((total, state) => total + (state?.chunks.bytesIn(state.held) ?? 0), 0)
   }
 
-  /** Removes a manifest, and those of its files and blocks that no other kept manifest uses. Parts too. */
+  /** Removes a manifest, and those of its files and blocks that no other kept manifest uses, parts too. Stops fetches of it. */
   remove(manifest: Cid): Promise<void> {
     return this.#change(async (store) => {
+      await this.#running?.downloader.cancel(manifest)
       const getBlock = (cid: Cid): Promise<Uint8Array | undefined> => store.getBlock(cid)
       const root = await loadManifest(getBlock, manifest)
       const blocks = await blocksOf(getBlock, manifest)
@@ -206,11 +216,8 @@ export class Blobs implements Startable {
     throw new MurmurateError('NOT_STARTED', 'Blobs were not started')
   }
 
-  #change<T>(task: (store: BlobStore) => Promise<T>): Promise<T> {
-    const result = this.#changes.then(() => {
-      this.#started()
-      return task(this.#components.store)
-    })
+  #change<T>(task: (store: BlobStore, stopping: AbortSignal) => Promise<T>): Promise<T> {
+    const result = this.#changes.then(() => task(this.#components.store, this.#started().stopping.signal))
     this.#changes = result.catch(() => {})
     return result
   }

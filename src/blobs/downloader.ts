@@ -32,13 +32,19 @@ export interface FetchOptions extends AbortOptions {
   readonly onProgress?: OnProgress | undefined
 }
 
+interface RunningTransfer {
+  readonly manifest: Cid
+  readonly controller: AbortController
+  readonly running: Promise<unknown>
+}
+
 /** Fetches manifests: plans, reserves room, and has each file brought together. Used once: after `stop` make another. */
 export class Downloader {
   readonly #components: DownloaderComponents
   readonly #pool: PeerPool
   readonly #blocks: BlockFetcher
   readonly #downloads = new SharedDownloads()
-  readonly #transfers = new Map<Transfer, Promise<unknown>>()
+  readonly #transfers = new Map<Transfer, RunningTransfer>()
   readonly #stopping = new AbortController()
   readonly #backlog = { bytes: 0 }
   readonly #unsubscribe: Unsubscribe
@@ -56,8 +62,7 @@ export class Downloader {
   async stop(): Promise<void> {
     this.#unsubscribe()
     this.#stopping.abort(new MurmurateError('ABORTED', 'The node is stopping'))
-    await Promise.allSettled(this.#transfers.values())
-    this.#ticker?.cancel()
+    await Promise.allSettled([...this.#transfers.values()].map(({ running }) => running))
     await this.#pool.stop()
   }
 
@@ -80,15 +85,25 @@ export class Downloader {
    */
   fetch(manifest: Cid, options: FetchOptions): Promise<TransferReport> {
     const transfer = new Transfer(this.#components.environment.clock, options.onProgress)
-    const running = this.#run(manifest, transfer, this.#signalOf(options)).finally(() => {
+    const controller = new AbortController()
+    const signal = AbortSignal.any([this.#signalOf(options), controller.signal])
+    const running = this.#run(manifest, transfer, signal).finally(() => {
       this.#transfers.delete(transfer)
       if (this.#transfers.size > 0) return
       this.#ticker?.cancel()
       this.#ticker = undefined
     })
-    this.#transfers.set(transfer, running)
+    this.#transfers.set(transfer, { manifest, controller, running })
     this.#ticker ??= every(this.#components.environment, this.#components.knobs.tickMs, () => this.#tick())
     return running
+  }
+
+  /** Stops all fetches of a manifest; they reject with `ABORTED`. */
+  async cancel(manifest: Cid): Promise<void> {
+    const concerned = [...this.#transfers.values()].filter((transfer) => transfer.manifest === manifest)
+    const reason = new MurmurateError('ABORTED', `${manifest} is being removed`)
+    for (const { controller } of concerned) controller.abort(reason)
+    await Promise.allSettled(concerned.map(({ running }) => running))
   }
 
   /** A peer has become interested in a file. */

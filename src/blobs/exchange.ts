@@ -266,8 +266,9 @@ export function decodeAnswererMessage(frame: Uint8Array): AnswererMessage {
 
 function decodeBitfield(reader: FrameReader, interest: number): AnswererMessage {
   const count = reader.number()
-  if (count > manifestLimits.chunks) throw malformed(`has a bitfield for ${count} chunks`)
-  return { type: 'bitfield', interest, count, bits: reader.rest(Math.ceil(count / 8)) }
+  if (count > manifestLimits.chunks || reader.left !== Math.ceil(count / 8))
+    throw malformed('has a bitfield that does not fit')
+  return { type: 'bitfield', interest, count, bits: reader.rest(reader.left) }
 }
 
 function decodeBlock(reader: FrameReader, want: number): AnswererMessage {

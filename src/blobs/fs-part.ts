@@ -64,7 +64,9 @@ export class FsPart implements Part {
     try {
       handle = await open(init.paths.part, constants.O_RDWR | constants.O_CREAT, 0o600)
       await handle.truncate(init.chunks.sizeBytes)
-      await writeHeld(init.paths.journal, init.held)
+      // No journal says the same as an empty one, and costs no sync.
+      if (init.held.ones === 0) await removeIfThere(init.paths.journal)
+      else await writeHeld(init.paths.journal, init.held)
       return new FsPart(init, handle)
     } catch (error) {
       await handle?.close()

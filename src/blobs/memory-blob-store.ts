@@ -92,12 +92,12 @@ export class MemoryBlobStore implements BlobStore {
   }
 
   async #commit(file: Cid, data: Uint8Array): Promise<void> {
-    if (this.#files.get(file)?.isComplete === true) return
     const chunks = await this.#listOf(file)
-    await this.removeFile(file)
-    this.#space.claim(data.byteLength)
-    this.#files.set(file, { chunks, data, held: Bitfield.full(chunks.count), isComplete: true })
-    await this.#catalog.add(file)
+    const stored = this.#files.get(file) ?? this.#createFile(file, chunks)
+    this.#space.claim(chunks.sizeBytes - chunks.bytesIn(stored.held))
+    stored.data.set(data)
+    for (let chunk = 0; chunk < chunks.count; chunk++) stored.held.set(chunk)
+    await this.#complete(file, stored)
   }
 
   async openPart(file: Cid): Promise<Part> {

@@ -35,7 +35,6 @@ export async function raceSignal<T>(promise: Promise<T>, signal?: AbortSignal): 
     return await Promise.race([promise, aborted])
   } finally {
     signal.removeEventListener('abort', onAbort)
-    promise.catch(() => {})
   }
 }
 

@@ -47,7 +47,7 @@ export class ProcessLock implements Startable {
       await writeNew(draft, JSON.stringify({ pid: process.pid, startedAt: await startOf(process.pid), nonce }))
       await this.#take(draft)
       this.#isHeld = true
-      await this.#removeClaims()
+      await this.#removeClaims().catch(() => {})
     } catch (cause) {
       if (cause instanceof MurmurateError) throw cause
       const message = `The data directory ${this.#directory} cannot be used`
@@ -149,16 +149,21 @@ async function isAlive({ pid, startedAt }: Owner): Promise<boolean> {
   try {
     process.kill(pid, 0)
   } catch (error) {
-    return systemCode(error) === 'EPERM'
+    if (systemCode(error) !== 'EPERM') return false
   }
-  return startedAt === (await startOf(pid))
+  const start = await startOf(pid)
+  return start !== 'dead' && (start === '' || startedAt === '' || start === startedAt)
 }
 
-/** When a process was started, in clock ticks since boot: field 22 of /proc/<pid>/stat, proc(5). Empty elsewhere. */
+/**
+ * When a process was started, in clock ticks since boot: field 22 of /proc/<pid>/stat, proc(5). Empty where that file
+ * cannot be read; `dead` for one that ended and that its parent has not asked after yet.
+ */
 async function startOf(pid: number): Promise<string> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return fields[0] === 'Z' || fields[0] === 'X' ? 'dead' : (fields[19] ?? '')
   } catch {
     return ''
   }

@@ -8,6 +8,7 @@ import { systemCode } from '../core/errors.js'
 
 const bytesPerMb = 1024 * 1024
 const nvidiaTimeoutMs = 5000
+const maxGpus = 64
 const text = z.string().min(1).max(64)
 const megabytes = z.number().nonnegative().finite()
 
@@ -21,7 +22,7 @@ export const capabilitiesSchema = z.object({
   /** Each GPU with its memory in MiB; an empty list says that there is none. */
   gpus: z
     .array(z.object({ name: text, memoryMb: megabytes }))
-    .max(64)
+    .max(maxGpus)
     .optional(),
   /** Disk space that models may still take, in MiB. */
   storageMb: megabytes.optional(),
@@ -39,15 +40,15 @@ export function gpuMemoryMb(capabilities: Capabilities): number | undefined {
 
 /** Looks at this machine. What cannot be found out stays absent. */
 export async function probeCapabilities(dataDir: string): Promise<Capabilities> {
-  const [gpus, storageMb] = await Promise.all([probeGpus(), probeStorageMb(dataDir)])
-  const hasNvidia = gpus?.some((gpu) => gpu.name.toLowerCase().includes('nvidia')) === true
+  const [nvidia, amd, storageMb] = await Promise.all([probeNvidia(), probeAmd(), probeStorageMb(dataDir)])
+  const gpus = knownGpus(nvidia, amd)
   return {
     cpuArch: unameArch(),
     cpuCores: cpus().length,
     memoryMb: Math.floor(totalmem() / bytesPerMb),
     ...(gpus === undefined ? {} : { gpus }),
     ...(storageMb === undefined ? {} : { storageMb }),
-    providers: hasNvidia ? ['cuda', 'cpu'] : ['cpu']
+    providers: nvidia === undefined ? ['cpu'] : ['cuda', 'cpu']
   }
 }
 
@@ -69,55 +70,57 @@ function unameArch(): string {
 
 type Gpus = NonNullable<Capabilities['gpus']>
 
-async function probeGpus(): Promise<Gpus | undefined> {
-  const [nvidia, amd] = await Promise.all([probeNvidia(), probeAmd()])
-  return nvidia === undefined && amd === undefined ? undefined : [...(nvidia ?? []), ...(amd ?? [])]
+/** A GPU whose memory its driver may not tell. */
+interface FoundGpu {
+  readonly name: string
+  readonly memoryMb: number | undefined
 }
 
-/** Asks `nvidia-smi`. Undefined where it is missing or fails: that says nothing about other makers' GPUs. */
-async function probeNvidia(): Promise<Gpus | undefined> {
+/** All GPUs; undefined when none was found, which proves nothing, or when the memory of one is unknown. */
+function knownGpus(nvidia: readonly FoundGpu[] = [], amd: readonly FoundGpu[] = []): Gpus | undefined {
+  const found = [...nvidia, ...amd].slice(0, maxGpus)
+  const known = found.flatMap(({ name, memoryMb }) => (memoryMb === undefined ? [] : [{ name, memoryMb }]))
+  return found.length > 0 && known.length === found.length ? known : undefined
+}
+
+/** Asks `nvidia-smi`. Undefined where it is missing, fails or finds none: that says nothing about other makers' GPUs. */
+async function probeNvidia(): Promise<readonly FoundGpu[] | undefined> {
   const query = ['--query-gpu=name,memory.total', '--format=csv,noheader,nounits']
   try {
     const { stdout } = await promisify(execFile)('nvidia-smi', query, { timeout: nvidiaTimeoutMs })
-    return parseNvidia(stdout)
+    const gpus = parseNvidia(stdout)
+    return gpus.length === 0 ? undefined : gpus
   } catch {
     return undefined
   }
 }
 
-/** Reads lines such as `NVIDIA A2, 15356`; a driver that does not tell the memory makes the whole answer unknown. */
-export function parseNvidia(output: string): Gpus | undefined {
-  const gpus = output
-    .split('\n')
-    .filter((line) => line.trim() !== '')
-    .map((line) => {
-      const comma = line.lastIndexOf(',')
-      return { name: line.slice(0, comma).trim().slice(0, 64), memoryMb: Number(line.slice(comma + 1)) }
-    })
-  const readable = gpus.length > 0 && gpus.every((gpu) => gpu.name !== '' && Number.isFinite(gpu.memoryMb))
-  return readable ? gpus : undefined
+/** Reads lines such as `NVIDIA A2, 15356`; memory that the driver does not tell, `[N/A]`, is unknown. */
+export function parseNvidia(output: string): readonly FoundGpu[] {
+  return output.split('\n').flatMap((line) => {
+    const [, name, memory] = /^\s*(\S.*?)\s*,\s*(\d+|\[[^\]]*\])\s*$/.exec(line) ?? []
+    if (name === undefined || memory === undefined) return []
+    return [{ name: name.slice(0, 64), memoryMb: memory.startsWith('[') ? undefined : Number(memory) }]
+  })
 }
 
 /** The amdgpu driver tells the memory in a file, https://docs.kernel.org/gpu/amdgpu/driver-misc.html */
-async function probeAmd(): Promise<Gpus | undefined> {
+async function probeAmd(): Promise<readonly FoundGpu[]> {
   const root = '/sys/class/drm'
   try {
     const cards = (await readdir(root)).filter((name) => /^card\d+$/.test(name))
     const found = await Promise.all(cards.map((card) => readAmdMemory(join(root, card, 'device/mem_info_vram_total'))))
-    const gpus = found.flatMap((bytes) =>
-      bytes === undefined ? [] : [{ name: 'AMD GPU', memoryMb: bytes / bytesPerMb }]
-    )
-    return gpus.length > 0 ? gpus : undefined
+    return found.flatMap((memoryMb) => (memoryMb === undefined ? [] : [{ name: 'AMD GPU', memoryMb }]))
   } catch (error) {
     if (systemCode(error) === undefined) throw error
-    return undefined
+    return []
   }
 }
 
 async function readAmdMemory(path: string): Promise<number | undefined> {
   try {
-    const bytes = Number(await readFile(path, 'utf8'))
-    return Number.isFinite(bytes) ? bytes : undefined
+    const text = (await readFile(path, 'utf8')).trim()
+    return /^\d+$/.test(text) ? Math.floor(Number(text) / bytesPerMb) : undefined
   } catch {
     return undefined
   }

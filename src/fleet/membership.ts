@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { check, encode, equalBytes } from '../core/codec.js'
 import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
@@ -39,7 +40,7 @@ export interface Member extends NodeDescription {
   readonly nodeId: NodeId
   /** Whether it is this node, or linked with it directly at this moment. */
   readonly online: boolean
-  /** When its link was lost, ms since 1970 on this node's clock; absent while online and when never linked. */
+  /** Since when it cannot be reached: its link was lost, or it was heard of without one. ms since 1970 on this node's clock. */
   readonly offlineSince?: number
 }
 
@@ -56,7 +57,7 @@ export class Membership implements Startable {
   readonly #descriptions = new Map<NodeId, NodeDescription>()
   readonly #offlineSince = new Map<NodeId, number>()
   readonly #listeners = new Set<() => void>()
-  readonly #own: NodeDescription
+  #own: NodeDescription
   #stops: Unsubscribe[] = []
   #linked = new Set<NodeId>()
 
@@ -80,14 +81,19 @@ export class Membership implements Startable {
     this.#linked.clear()
   }
 
-  /** Writes what this node says of itself, unless the mesh knows it already. */
+  /**
+   * Writes what this node says of itself, unless the mesh knows it already.
+   *
+   * @throws MurmurateError `INVALID_REQUEST`
+   */
   async describe(description: NodeDescription): Promise<void> {
     const { document, network } = this.#components
+    this.#own = check(description, nodeSchema, 'node description')
     const page: PageId = bucketPage('node', network.nodeId)
     const known = document.entry(nodeKind, page, network.nodeId)?.body
-    if (JSON.stringify(known) !== JSON.stringify(nodeSchema.parse(description))) {
-      await document.write(nodeKind, page, description)
-    }
+    // Canonical bytes: neither the order of keys nor a field that is undefined is a change.
+    if (known !== undefined && equalBytes(encode(known), encode(this.#own))) return
+    await document.write(nodeKind, page, this.#own)
   }
 
   /** This node's own description. */
@@ -113,12 +119,16 @@ export class Membership implements Startable {
   }
 
   /**
-   * The member whose id begins with this text, or whose distinguishing part (behind `12D3KooW`) or name does.
+   * The member whose id begins with this text, or whose distinguishing part (behind `12D3KooW`) does, or that has this name.
+   * A full id always means its node, whatever names others give themselves.
    *
    * @throws MurmurateError `NODE_NOT_FOUND` when there is none or more than one
    */
   resolve(text: string): NodeId {
-    const found = this.members().filter(
+    const members = this.members()
+    const exact = members.find(({ nodeId }) => nodeId === text)
+    if (exact !== undefined) return exact.nodeId
+    const found = members.filter(
       ({ nodeId, name }) => name === text || nodeId.startsWith(text) || nodeId.startsWith(`12D3KooW${text}`)
     )
     const [only] = found

@@ -71,8 +71,12 @@ interface Heard {
 
 /** Weight of the newest rate in the moving average; 0.3 follows a change within about five pulses. */
 const rateWeight = 0.3
-/** The mesh carries at most about this many progress pulses a second. */
+/** With many senders each sends less often, so that the mesh carries about this many progress pulses a second... */
 const pulsesPerSecond = 2
+/** ...but never so seldom that fewer than this many fall into the time after which progress is forgotten. */
+const pulsesPerTtl = 3
+/** Writers to remember, as many as one mesh is designed for: whoever makes up keys cannot fill the memory. */
+const maxWriters = 10_000
 
 /** Sends and hears pulses. */
 export class Pulses implements Startable {
@@ -81,11 +85,10 @@ export class Pulses implements Startable {
   readonly #verifier = new SignatureVerifier()
   readonly #sequences = new Map<NodeId, number>()
   readonly #heard = new Map<NodeId, Heard>()
-  readonly #listeners = new Set<(progress: ObservedProgress) => void>()
+  readonly #watchers = new Set<{ readonly listener: (progress: ObservedProgress) => void }>()
   #interestUntil = -Infinity
   #lastSent = -Infinity
   #sequence: number
-  #watchers = 0
   #interestTimer: Timer | undefined
   #unsubscribe: Unsubscribe | undefined
 
@@ -93,29 +96,30 @@ export class Pulses implements Startable {
     this.#components = components
     this.#init = init
     // A restarted node goes on above its last sequence without keeping it: it sends far fewer than one a millisecond.
-    this.#sequence = components.environment.clock.now()
+    this.#sequence = Math.max(0, Math.floor(components.environment.clock.now()))
   }
 
   start(): void {
     this.#unsubscribe = this.#components.network.subscribe(this.#init.topic, ({ data }) => this.#receive(data))
+    if (this.#watchers.size > 0) this.#startInterest()
   }
 
   stop(): void {
     this.#unsubscribe?.()
+    this.#unsubscribe = undefined
     this.#interestTimer?.cancel()
+    this.#interestUntil = -Infinity
     this.#heard.clear()
     this.#sequences.clear()
   }
 
   /** Asks all nodes for their progress and hands out what they say, until unsubscribed. */
   watch(listener: (progress: ObservedProgress) => void): Unsubscribe {
-    this.#listeners.add(listener)
-    this.#watchers += 1
-    if (this.#watchers === 1) this.#startInterest()
+    const watcher = { listener }
+    this.#watchers.add(watcher)
+    if (this.#watchers.size === 1 && this.#unsubscribe !== undefined) this.#startInterest()
     return () => {
-      if (!this.#listeners.delete(listener)) return
-      this.#watchers -= 1
-      if (this.#watchers === 0) this.#interestTimer?.cancel()
+      if (this.#watchers.delete(watcher) && this.#watchers.size === 0) this.#interestTimer?.cancel()
     }
   }
 
@@ -125,21 +129,26 @@ export class Pulses implements Startable {
     return new Map(Array.from(this.#heard, ([nodeId, { progress }]) => [nodeId, progress]))
   }
 
-  /** Tells how far this node is, if anybody wants to know and it is time. */
+  /** Tells how far this node is, if anybody else wants to know and it is time. The end is told at once, and once. */
   report(progress: Progress): void {
     const now = this.#components.environment.clock.monotonic()
+    const isEnd = progress.haveBytes >= progress.totalBytes && this.#heard.has(this.#components.network.nodeId)
     this.#hear(this.#components.network.nodeId, progress)
-    const periodMs = Math.max(this.#init.progressPeriodMs, (this.#heard.size / pulsesPerSecond) * 1000)
-    const isLast = progress.haveBytes >= progress.totalBytes
-    if (now > this.#interestUntil || (!isLast && now - this.#lastSent < periodMs)) return
+    if (now > this.#interestUntil || (!isEnd && now - this.#lastSent < this.#periodMs())) return
     this.#lastSent = now
     this.#send({ type: 'progress', ...progress })
+  }
+
+  #periodMs(): number {
+    this.#forgetOld()
+    const { progressPeriodMs, progressTtlMs } = this.#init
+    const sharedMs = (this.#heard.size / pulsesPerSecond) * 1000
+    return Math.max(progressPeriodMs, Math.min(sharedMs, progressTtlMs / pulsesPerTtl))
   }
 
   #startInterest(): void {
     const express = (): void => this.#send({ type: 'interest' })
     express()
-    this.#interestUntil = Infinity
     this.#interestTimer = every(this.#components.environment, this.#init.interestMs / 3, express)
   }
 
@@ -161,10 +170,10 @@ export class Pulses implements Startable {
         what: 'A pulse'
       })
       const writer = parseNodeId(writerText)
-      if (sequence <= (this.#sequences.get(writer) ?? -1)) return 'ignore'
+      if (writer === this.#components.network.nodeId || sequence <= (this.#sequences.get(writer) ?? -1)) return 'ignore'
       const signed = signedBytes(writer, sequence, bytes)
       if (!this.#verifier.verify(writer, 'murmurate/pulse/1', signed, signature)) return 'reject'
-      this.#sequences.set(writer, sequence)
+      rememberLatest(this.#sequences, writer, sequence)
       this.#take(writer, decode(bytes, bodySchema, { maxBytes: maxPulseBytes, what: 'A pulse' }))
       return 'accept'
     } catch (error) {
@@ -184,9 +193,18 @@ export class Pulses implements Startable {
     const before = this.#heard.get(nodeId)
     const bytesPerSecond = before?.progress.subject === subject ? smoothedRate(before, haveBytes, at) : undefined
     const progress = { nodeId, subject, haveBytes, totalBytes, bytesPerSecond }
-    this.#heard.set(nodeId, { progress, at })
-    if (haveBytes >= totalBytes) this.#heard.delete(nodeId)
-    for (const listener of this.#listeners) listener(progress)
+    if (haveBytes < totalBytes) rememberLatest(this.#heard, nodeId, { progress, at })
+    else this.#heard.delete(nodeId)
+    for (const { listener } of this.#watchers) this.#tell(listener, progress)
+  }
+
+  /** What a listener throws is its own fault, not that of the peer that sent the pulse. */
+  #tell(listener: (progress: ObservedProgress) => void, progress: ObservedProgress): void {
+    try {
+      listener(progress)
+    } catch (error) {
+      this.#components.logger.error(`a listener of progress failed: ${messageOf(error)}`)
+    }
   }
 
   #forgetOld(): void {
@@ -203,4 +221,12 @@ function smoothedRate({ progress, at }: Heard, haveBytes: number, now: number): 
   if (now <= at) return progress.bytesPerSecond
   const rate = Math.max(0, ((haveBytes - progress.haveBytes) * 1000) / (now - at))
   return progress.bytesPerSecond === undefined ? rate : rateWeight * rate + (1 - rateWeight) * progress.bytesPerSecond
+}
+
+/** Sets a writer's value; of more writers than a mesh has, those that were silent longest are forgotten. */
+function rememberLatest<Value>(values: Map<NodeId, Value>, writer: NodeId, value: Value): void {
+  values.delete(writer)
+  const oldest = values.size >= maxWriters ? values.keys().next().value : undefined
+  if (oldest !== undefined) values.delete(oldest)
+  values.set(writer, value)
 }

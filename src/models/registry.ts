@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
 import { z } from 'zod'
-import { rcompare } from 'semver'
+import { compareBuild } from 'semver'
 import type { AbortOptions } from '../core/abort.js'
 import { check } from '../core/codec.js'
 import { MurmurateError } from '../core/errors.js'
@@ -17,7 +17,15 @@ import {
 import type { Blobs } from '../blobs/blobs.js'
 import type { Entry } from '../record/entry.js'
 import type { SharedDocument } from '../record/shared-document.js'
-import { releaseId, releaseKind, releasePage, requirementsSchema, type Release, type Variant } from './release.js'
+import {
+  metadataSchema,
+  releaseId,
+  releaseKind,
+  releasePage,
+  requirementsSchema,
+  type Release,
+  type Variant
+} from './release.js'
 
 /** One variant to publish. */
 export interface VariantInput {
@@ -71,7 +79,7 @@ type CheckedInput = z.infer<typeof variantInputSchema>
 /** What the registry is built from. */
 export interface ModelRegistryComponents {
   readonly document: SharedDocument
-  readonly blobs: Blobs
+  readonly blobs: Pick<Blobs, 'ingest' | 'remove'>
 }
 
 /** The models and versions that the mesh knows (features A37). */
@@ -79,6 +87,7 @@ export class ModelRegistry {
   readonly #components: ModelRegistryComponents
   readonly #releases = new Map<ModelId, Map<Version, PublishedRelease>>()
   readonly #listeners = new Set<(model: ModelId) => void>()
+  #publishing: Promise<unknown> = Promise.resolve()
 
   constructor(components: ModelRegistryComponents) {
     this.#components = components
@@ -102,20 +111,38 @@ export class ModelRegistry {
     const version = parseVersion(versionText)
     const inputs = check(variants, z.array(variantInputSchema).min(1).max(64), 'variants')
     refuseDuplicates(inputs.map((input) => parseVariantId(input.id)))
-    const release = await this.#ingest(
-      { model, version, variants: [], metadata: { ...options.metadata } },
-      inputs,
-      options
-    )
-    const known = this.get(model, version)
-    if (known !== undefined && known.id !== releaseId(release)) {
-      await this.#discard(release)
-      throw new MurmurateError('CONFLICT', `${model} ${version} exists already with other bytes`, {
-        details: { model, version, existing: known.id, offered: releaseId(release), publisher: known.publisher }
-      })
+    const metadata = check({ ...options.metadata }, metadataSchema, 'metadata')
+    return this.#inTurn(async () => {
+      const release = await this.#ingest({ model, version, variants: [], metadata }, inputs, options)
+      try {
+        await this.#announce(release)
+      } catch (error) {
+        await this.#discard(release)
+        throw error
+      }
+      return this.require(model, version)
+    })
+  }
+
+  /** One after the other: what one discards, another may be about to publish. */
+  #inTurn<T>(task: () => Promise<T>): Promise<T> {
+    const result = this.#publishing.then(task)
+    this.#publishing = result.catch(() => {})
+    return result
+  }
+
+  /** Writes the release unless it is known; another node may write the same version with other bytes meanwhile. */
+  async #announce(release: Release): Promise<void> {
+    const { model, version } = release
+    const id = releaseId(release)
+    if (this.get(model, version) === undefined) {
+      await this.#components.document.write(releaseKind, releasePage(model, version), release)
     }
-    if (known === undefined) await this.#components.document.write(releaseKind, releasePage(model, version), release)
-    return this.require(model, version)
+    const { id: existing, publisher } = this.require(model, version)
+    if (existing === id) return
+    throw new MurmurateError('CONFLICT', `${model} ${version} exists already with other bytes`, {
+      details: { model, version, existing, offered: id, publisher }
+    })
   }
 
   /** A release, if it is known here. */
@@ -141,7 +168,7 @@ export class ModelRegistry {
 
   /** The versions of a model, newest first. */
   versions(model: ModelId): Version[] {
-    return [...(this.#releases.get(model)?.keys() ?? [])].sort(rcompare)
+    return [...(this.#releases.get(model)?.keys() ?? [])].sort((a, b) => compareBuild(b, a))
   }
 
   /** Hears of models that got a new release. */
@@ -154,7 +181,8 @@ export class ModelRegistry {
     const variants: Variant[] = []
     try {
       for (const input of inputs) variants.push(await this.#ingestVariant(input, options))
-      return { ...draft, variants }
+      // In one order, so that the same bytes make the same release however they are listed.
+      return { ...draft, variants: variants.toSorted((a, b) => (a.id < b.id ? -1 : 1)) }
     } catch (error) {
       await this.#discard({ ...draft, variants })
       throw error

@@ -47,11 +47,20 @@ const variantSchema = z.object({
 /** One build of a model version. */
 export type Variant = z.infer<typeof variantSchema>
 
+/** Facts for people. */
+export const metadataSchema = z
+  .record(text, z.string().max(1024))
+  .refine((map) => Object.keys(map).length <= 64, 'at most 64 keys')
+
 const releaseSchema = z.object({
   model: z.string().transform(parseModelId),
   version: z.string().transform(parseVersion),
-  variants: z.array(variantSchema).min(1).max(64),
-  metadata: z.record(text, z.string().max(1024)).refine((map) => Object.keys(map).length <= 64, 'at most 64 keys')
+  variants: z
+    .array(variantSchema)
+    .min(1)
+    .max(64)
+    .refine((variants) => new Set(variants.map(({ id }) => id)).size === variants.length, 'a variant is given twice'),
+  metadata: metadataSchema
 })
 
 /** One model version with all its variants: immutable, signed by its publisher. */

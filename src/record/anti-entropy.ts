@@ -3,7 +3,7 @@
  *
  * ```
  * initiator -> responder   digests+      what I have, a digest a page
- * responder -> initiator   vectors+      for the pages that differ: what I know of each writer there
+ * responder -> initiator   vectors+      for the pages that differ and whose kind I know: what I know of each writer there
  * initiator -> responder   updates* vectors+   what you lack; what I know
  * responder -> initiator   updates* done       what you lack
  * ```
@@ -49,7 +49,7 @@ export async function initiateSync(components: SyncComponents, channel: Channel,
   await round.sendDigests()
   const theirs = await round.receiveVectors()
   await round.sendUpdates(theirs)
-  await round.sendVectors([...theirs.keys()])
+  await round.sendVectors([...theirs.keys()].filter((page) => components.store.knows(page)))
   await round.receiveUntilDone()
 }
 
@@ -57,7 +57,8 @@ export async function initiateSync(components: SyncComponents, channel: Channel,
 export async function answerSync(components: SyncComponents, channel: Channel, signal: AbortSignal): Promise<void> {
   const round = new Round(components, channel, signal)
   const digests = await round.receiveDigests()
-  await round.sendVectors(differing(components.store.digests(), digests))
+  const pages = differing(components.store.digests(), digests)
+  await round.sendVectors(pages.filter((page) => components.store.knows(page)))
   const theirs = await round.receiveVectors()
   await round.sendUpdates(theirs)
   await round.send({ type: 'done' })

@@ -117,7 +117,6 @@ export class Author {
     )
     for (const { page } of own) {
       const value = this.#written.get(page)
-      this.#written.delete(page)
       if (value !== undefined) void this.#writeAgain(value)
     }
   }

@@ -44,6 +44,11 @@ export class PageStore {
     return this.#pages.get(id)
   }
 
+  /** Whether this node would take entries of such a page: a newer version may have kinds that this one lacks. */
+  knows(id: PageId): boolean {
+    return this.#policy.kindOf(id) !== undefined
+  }
+
   /** Takes what admission lets in. */
   ingest(updates: readonly PageUpdate[]): IngestResult {
     const result = {

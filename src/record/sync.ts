@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { every, type Environment, type Timer } from '../core/environment.js'
 import { messageOf } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
@@ -47,6 +48,8 @@ export class Synchroniser implements Startable {
   start(): void {
     const { network, environment } = this.#components
     this.#abort = new AbortController()
+    // Every round listens to it, and there may be as many as links: no leak that Node would have to print.
+    setMaxListeners(0, this.#abort.signal)
     this.#started = true
     const timer: Timer = every(environment, this.#init.periodMs, () => this.#syncWithRandomPeer())
     this.#stops = [

@@ -20,6 +20,8 @@ export interface WatchComponents {
   readonly pulses: Pulses
   readonly clock: Clock
   readonly coalesceMs: number
+  /** A node unreachable for longer than this is blocked by its network, ms: that changes a verdict without an event. */
+  readonly offlineAfterMs: number
 }
 
 /** Hands out the verdict now and after each change; never two equal ones in a row. */
@@ -56,7 +58,8 @@ class Changes {
   readonly #stops: (() => void)[]
   #hasChanged = false
   #wake: (() => void) | undefined
-  #timer: Timer | undefined
+  #coalesceTimer: Timer | undefined
+  #offlineTimer: Timer | undefined
 
   constructor(components: WatchComponents, signal: AbortSignal | undefined) {
     const { tracker, membership, pulses } = components
@@ -72,17 +75,33 @@ class Changes {
   }
 
   next(): Promise<void> {
+    const { clock, coalesceMs } = this.#components
     const { promise, resolve } = Promise.withResolvers<void>()
-    this.#timer = this.#components.clock.setTimer(this.#components.coalesceMs, () => {
+    this.#coalesceTimer = clock.setTimer(coalesceMs, () => {
       this.#wake = resolve
       if (this.#hasChanged) this.#deliver()
     })
+    const offlineMs = this.#untilNextIsOffline()
+    this.#offlineTimer?.cancel()
+    this.#offlineTimer = offlineMs === undefined ? undefined : clock.setTimer(offlineMs, () => this.#change())
     return promise
   }
 
   stop(): void {
-    this.#timer?.cancel()
+    this.#coalesceTimer?.cancel()
+    this.#offlineTimer?.cancel()
     for (const stop of this.#stops) stop()
+  }
+
+  /** Time until the next unreachable member counts as blocked by its network. */
+  #untilNextIsOffline(): number | undefined {
+    const { membership, clock, offlineAfterMs } = this.#components
+    const now = clock.now()
+    const waits = membership.members().flatMap(({ offlineSince }) => {
+      const waitMs = offlineSince === undefined ? 0 : offlineSince + offlineAfterMs - now
+      return waitMs > 0 ? [waitMs] : []
+    })
+    return waits.length === 0 ? undefined : Math.min(...waits)
   }
 
   #change(): void {

@@ -2,7 +2,7 @@ import type { Cid, ModelId, NodeId, RolloutId, Version } from '../core/ids.js'
 import type { Member } from '../fleet/membership.js'
 import { exclusion } from '../models/scope.js'
 import { precedes, winningRollout, type Rollout } from './intent.js'
-import type { BlockerReason, ObservedStatus, Phase, StatusBlocker } from './status.js'
+import type { BlockerReason, ObservedStatus, Phase, StatusBlocker, StatusBody } from './status.js'
 
 /** What keeps a node from converging, with the numbers and what to do. */
 export interface ConvergenceBlocker extends StatusBlocker {
@@ -173,14 +173,20 @@ function bucketOf(member: Member, status: ObservedStatus | undefined, { rollout,
   const { intent } = rollout
   const current = status?.body.current
   const isPinnedElse = intent.variant !== undefined && intent.variant !== current?.variant
-  const runs = current?.release === intent.release && !isPinnedElse
+  const runs = status !== undefined && current?.release === intent.release && !isPinnedElse
   const winner = winningRollout(rollouts, member)
   const isBeaten = winner !== undefined && winner.intent.id !== intent.id && winner.intent.release !== intent.release
-  if (isBeaten && !runs) return 'superseded'
-  if (runs) return status?.body.phase === 'degraded' ? 'degraded' : isBeaten ? 'superseded' : 'converged'
+  // A later rollout that was cancelled asks nothing any more: who runs this version stays with it.
+  if (isBeaten && !(runs && winner.cancelled)) return 'superseded'
+  if (runs) return hasTrouble(status.body) ? 'degraded' : 'converged'
   if (status?.body.target?.rollout !== intent.id) return 'pending'
   if (underWay.has(status.body.phase)) return 'inProgress'
   return givenUp.has(status.body.phase) ? 'failed' : 'pending'
+}
+
+/** Whether what should run does not, or not well: the same release is going in anew, or going back to it failed. */
+function hasTrouble({ phase }: StatusBody): boolean {
+  return phase === 'degraded' || phase === 'failed' || phase === 'unloading'
 }
 
 function blockerOf(
@@ -223,10 +229,11 @@ function countVersions(
 }
 
 /** The longest of the transfers in progress; undefined unless the rate of each is known. */
-function estimate(assessments: readonly Assessment[], { transfers }: ConvergenceInput): number | undefined {
+function estimate(assessments: readonly Assessment[], { transfers, statuses }: ConvergenceInput): number | undefined {
   let longestMs: number | undefined
-  for (const { nodeId, bucket } of assessments) {
-    if (bucket !== 'inProgress') continue
+  for (const { nodeId, bucket, settled } of assessments) {
+    const isMoving = bucket === 'inProgress' && !settled && statuses.get(nodeId)?.body.phase === 'downloading'
+    if (!isMoving) continue
     const transfer = transfers.get(nodeId)
     if (transfer?.bytesPerSecond === undefined || transfer.bytesPerSecond <= 0) return undefined
     const remainingMs = ((transfer.totalBytes - transfer.haveBytes) / transfer.bytesPerSecond) * 1000

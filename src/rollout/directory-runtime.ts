@@ -6,16 +6,15 @@
  * <directory>/<model>/current -> versions/...          switched by one rename
  * ```
  */
-import { execFile } from 'node:child_process'
 import { mkdir, readdir, readlink, rename, rm, stat, symlink } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { dirname, join } from 'node:path'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MurmurateError, systemCode } from '../core/errors.js'
 import type { ModelId } from '../core/ids.js'
+import { runCommand, type Command } from './command.js'
 import type { Runtime, RuntimeArtifact, RuntimeFactory } from './runtime.js'
 
-/** A command with its arguments; no shell reads them. */
-export type Command = readonly [file: string, ...args: string[]]
+export type { Command } from './command.js'
 
 /** Settings of the directory runtime. */
 export interface DirectoryRuntimeInit {
@@ -31,9 +30,6 @@ export interface DirectoryRuntimeInit {
 }
 
 const defaultCheckTimeoutMs = 60_000
-/** How much of a failed command's output goes into the blocker. */
-const outputBytes = 300
-
 /** Makes directory runtimes for all models of a node. */
 export function directoryRuntime(init: DirectoryRuntimeInit): RuntimeFactory {
   return (model) => new DirectoryRuntime(model, init)
@@ -54,20 +50,22 @@ class DirectoryRuntime implements Runtime {
   }
 
   async load(artifact: RuntimeArtifact, { signal }: AbortOptions): Promise<void> {
-    const name = `${artifact.version}_${artifact.variant}`
     const before = await linkTarget(this.#current)
-    await this.#stage(artifact, join(this.#root, 'versions', name))
+    const next = await this.#stage(artifact, before)
     throwIfAborted(signal)
-    await replaceLink(join('versions', name), this.#current)
     this.#artifact = artifact
-    await this.#prune(new Set([name, before?.slice('versions/'.length)]))
+    if (next === before) return
+    await replaceLink(next, this.#current)
+    await this.#prune(new Set([next, before]))
   }
 
   async check({ signal }: AbortOptions): Promise<void> {
     const artifact = this.#artifact
     if (artifact === undefined) throw new MurmurateError('RUNTIME_CHECK_FAILED', 'Nothing is loaded')
     for (const file of artifact.files) await requireFile(join(this.#current, file.name), file.sizeBytes)
-    if (this.#init.check !== undefined) await this.#runCheck(this.#init.check, artifact, signal)
+    if (this.#init.check === undefined) return
+    const timeoutMs = this.#init.checkTimeoutMs ?? defaultCheckTimeoutMs
+    await runCommand(this.#init.check, { env: this.#environmentOf(artifact), timeoutMs, signal })
   }
 
   async unload(): Promise<void> {
@@ -75,60 +73,48 @@ class DirectoryRuntime implements Runtime {
     await rm(this.#current, { force: true })
   }
 
-  /** Builds the version's directory aside, then renames it into place; one that is there already stays untouched. */
-  async #stage({ files }: RuntimeArtifact, directory: string): Promise<void> {
-    if (await isStaged(files, directory)) return
-    const draft = join(dirname(directory), '.draft')
+  /** Builds the version's directory aside and renames it into place, unless it is there; returns its place. */
+  async #stage({ version, variant, files }: RuntimeArtifact, current: string | undefined): Promise<string> {
+    const place = `versions/${version}_${variant}`
+    // The directory in service is never touched: where it has other files than it should, the new one goes beside it.
+    const places = current === place ? [place, `${place}~`] : [`${place}~`, place]
+    for (const known of places) if (await isStaged(files, join(this.#root, known))) return known
+    const free = current === place ? `${place}~` : place
+    const draft = join(this.#root, 'versions/.draft')
     await rm(draft, { recursive: true, force: true })
     await mkdir(draft, { recursive: true })
-    for (const file of files) {
-      const link = join(draft, file.name)
-      if (relative(draft, link).startsWith('..'))
-        throw new MurmurateError('MALFORMED', `File name ${file.name} leaves the directory`)
-      await mkdir(dirname(link), { recursive: true })
-      await symlink(file.path, link)
-    }
-    await rm(directory, { recursive: true, force: true })
-    await rename(draft, directory)
+    for (const { name, path } of files) await linkFile(path, draft, name)
+    await rm(join(this.#root, free), { recursive: true, force: true })
+    await rename(draft, join(this.#root, free))
+    return free
   }
 
   async #prune(keep: ReadonlySet<string | undefined>): Promise<void> {
-    const versions = join(this.#root, 'versions')
-    for (const name of await readdir(versions)) {
-      if (!keep.has(name)) await rm(join(versions, name), { recursive: true, force: true })
+    for (const name of await readdir(join(this.#root, 'versions'))) {
+      const place = `versions/${name}`
+      if (!keep.has(place)) await rm(join(this.#root, place), { recursive: true, force: true })
     }
   }
 
-  #runCheck([file, ...args]: Command, artifact: RuntimeArtifact, signal?: AbortSignal): Promise<void> {
-    const timeout = this.#init.checkTimeoutMs ?? defaultCheckTimeoutMs
-    const env = {
-      ...process.env,
-      MODEL_ID: artifact.model,
-      MODEL_VERSION: artifact.version,
-      MODEL_VARIANT: artifact.variant,
-      MODEL_DIRECTORY: this.#current
-    }
-    return new Promise((resolve, reject) => {
-      const options = { env, timeout, killSignal: 'SIGKILL', ...(signal === undefined ? {} : { signal }) } as const
-      execFile(file, args, options, (error, stdout, stderr) => {
-        if (error === null) return resolve()
-        const output = (stderr.trim() || stdout.trim() || error.message).slice(-outputBytes)
-        const how =
-          error.killed === true ? `did not end within ${timeout} ms` : `failed with ${error.code ?? error.signal}`
-        reject(
-          new MurmurateError('HOOK_FAILED', `The check command ${how}: ${output}`, {
-            details: { command: file },
-            cause: error
-          })
-        )
-      })
-    })
+  #environmentOf({ model, version, variant }: RuntimeArtifact): Readonly<Record<string, string>> {
+    return { MODEL_ID: model, MODEL_VERSION: version, MODEL_VARIANT: variant, MODEL_DIRECTORY: this.#current }
   }
 }
 
+/** Makes a file appear in a directory under its name in the release. */
+async function linkFile(path: string, directory: string, name: string): Promise<void> {
+  if (name.split(/[/\\]/).some((part) => part === '' || part === '.' || part === '..') || name.includes('\0')) {
+    throw new MurmurateError('MALFORMED', `The file name ${JSON.stringify(name)} leaves the directory`)
+  }
+  await mkdir(dirname(join(directory, name)), { recursive: true })
+  await symlink(path, join(directory, name))
+}
+
+/** Whether a directory holds exactly these links. */
 async function isStaged(files: RuntimeArtifact['files'], directory: string): Promise<boolean> {
   for (const file of files) if ((await linkTarget(join(directory, file.name))) !== file.path) return false
-  return true
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => !entry.isDirectory()).length === files.length
 }
 
 async function requireFile(path: string, sizeBytes: number): Promise<void> {

@@ -22,7 +22,7 @@ import type { VariantSelector } from '../models/variant.js'
 import type { SharedDocument } from '../record/shared-document.js'
 import { convergence, rolloutFor, type ModelConvergenceStatus } from './convergence.js'
 import { watchConvergence, type WatchOptions } from './convergence-watch.js'
-import { rolloutKind, rolloutPage, type Intent, type Rollout, type TransferPriority } from './intent.js'
+import { precedes, rolloutKind, rolloutPage, type Intent, type Rollout, type TransferPriority } from './intent.js'
 import { nodeModelStatus, type NodeModelStatus } from './node-model-status.js'
 import type { DeploymentTracker } from './tracker.js'
 
@@ -154,14 +154,15 @@ export class Distribution {
     const page = rolloutPage(intent.id)
     const own = document.entry(rolloutKind, page, self)?.body
     const { lamport } = tracker.rollouts.next(intent.model)
-    const control = { action: 'cancel', lamport, issuedAt: environment.clock.now() } as const
+    const control = { action: 'cancel', lamport, issuedAt: wallClockMs(environment) } as const
     await document.write(rolloutKind, page, { ...own, control })
   }
 
   /** The rollouts of a model as handles, the one that counts most first. */
   rollouts(modelId: string): ModelDistributionHandle[] {
     const rollouts = this.#components.tracker.rolloutsOf(parseModelId(modelId))
-    return rollouts.map(({ intent }) => handleOf(intent)).sort((a, b) => b.initiatedAt - a.initiatedAt)
+    const intents = rollouts.map(({ intent }) => intent)
+    return intents.sort((a, b) => (precedes(a, b) ? -1 : 1)).map(handleOf)
   }
 
   /**
@@ -206,7 +207,7 @@ export class Distribution {
       rolloutFor(tracker.rolloutsOf(parseModelId(modelId)), parseVersion(targetVersion)) !== undefined
     const read = (): ModelConvergenceStatus | undefined =>
       options.wait === true && !isKnown() ? undefined : this.convergenceStatus(modelId, targetVersion)
-    const components = { tracker, membership, pulses, clock: environment.clock, coalesceMs: this.#init.coalesceMs }
+    const components = { tracker, membership, pulses, clock: environment.clock, ...this.#init }
     yield* watchConvergence(read, components, options)
   }
 
@@ -254,7 +255,7 @@ export class Distribution {
     const { id: release } = registry.require(model, version)
     const id = rolloutIdFrom(environment.random.bytes(16))
     const checkedScope = check(scope, scopeSchema, 'scope')
-    const order = { ...tracker.rollouts.next(model), issuedAt: environment.clock.now() }
+    const order = { ...tracker.rollouts.next(model), issuedAt: wallClockMs(environment) }
     const body = { intent: { id, model, version, release, scope: checkedScope, priority, ...draft, ...order } }
     const { intent } = check(body, rolloutKind.schema, 'rollout')
     if (intent === undefined) throw new MurmurateError('INTERNAL', 'The rollout lost its intent')
@@ -267,6 +268,11 @@ export class Distribution {
     if (rollout === undefined) throw new MurmurateError('MODEL_NOT_FOUND', `No rollout ${String(id)} is known here`)
     return rollout
   }
+}
+
+/** As entries hold it: whole milliseconds. */
+function wallClockMs({ clock }: Environment): number {
+  return Math.max(0, Math.floor(clock.now()))
 }
 
 function copySelector({ requiredProviders, ...selector }: VariantSelector): NonNullable<Intent['selector']> {

@@ -100,11 +100,11 @@ export function winningRollout(rollouts: Iterable<Rollout>, member: Member): Rol
   return winner
 }
 
-/** All rollouts by model, kept up to date from the document's entries. */
+/** All rollouts by model: at any time a function of the document's present entries, in whatever order they came. */
 export class RolloutIndex {
-  readonly #rollouts = new Map<RolloutId, Rollout>()
-  readonly #byModel = new Map<ModelId, Set<RolloutId>>()
-  readonly #cancelledEarly = new Set<PageId>()
+  readonly #bodies = new Map<PageId, Map<NodeId, RolloutBody>>()
+  readonly #rollouts = new Map<PageId, Rollout>()
+  readonly #byModel = new Map<ModelId, Map<PageId, Rollout>>()
   #lamport = 0
 
   /** Takes new entries; returns the models that they concern. */
@@ -112,24 +112,21 @@ export class RolloutIndex {
     const models = new Set<ModelId>()
     for (const { page, writer, body } of entries) {
       this.#lamport = Math.max(this.#lamport, body.intent?.lamport ?? 0, body.control?.lamport ?? 0)
-      if (body.intent !== undefined) this.#add(body.intent, writer)
-      if (body.control?.action === 'cancel') this.#cancelledEarly.add(page)
-      const rollout = this.#rollouts.get(page.slice('rollout/'.length) as RolloutId)
-      if (rollout === undefined) continue
-      this.#rollouts.set(rollout.intent.id, { ...rollout, cancelled: this.#cancelledEarly.has(page) })
-      models.add(rollout.intent.model)
+      const bodies = this.#bodies.get(page) ?? new Map<NodeId, RolloutBody>()
+      this.#bodies.set(page, bodies.set(writer, body))
+      for (const rollout of this.#replace(page, rolloutOf(bodies))) models.add(rollout.intent.model)
     }
     return models
   }
 
   /** The rollouts of a model, in no particular order. */
   of(model: ModelId): Rollout[] {
-    return [...(this.#byModel.get(model) ?? [])].flatMap((id) => this.#rollouts.get(id) ?? [])
+    return [...(this.#byModel.get(model)?.values() ?? [])]
   }
 
   /** One rollout. */
   get(id: RolloutId): Rollout | undefined {
-    return this.#rollouts.get(id)
+    return this.#rollouts.get(rolloutPage(id))
   }
 
   /** All models that have a rollout. */
@@ -137,18 +134,34 @@ export class RolloutIndex {
     return [...this.#byModel.keys()]
   }
 
-  /** The order numbers of the next intent for a model. */
+  /** The order numbers of the next intent for a model, above all known ones and above those handed out before. */
   next(model: ModelId): { readonly generation: number; readonly lamport: number } {
-    const generation = Math.max(0, ...this.of(model).map(({ intent }) => intent.generation)) + 1
-    return { generation, lamport: this.#lamport + 1 }
+    const generation = this.of(model).reduce((highest, { intent }) => Math.max(highest, intent.generation), 0) + 1
+    this.#lamport += 1
+    return { generation, lamport: this.#lamport }
   }
 
-  /** An intent never changes: the first that was seen of a rollout stays, and of two issuers the lower id. */
-  #add(intent: Intent, issuer: NodeId): void {
-    const known = this.#rollouts.get(intent.id)
-    if (known !== undefined && known.issuer <= issuer) return
-    this.#rollouts.set(intent.id, { intent, issuer, cancelled: false })
-    const ids = this.#byModel.get(intent.model) ?? new Set()
-    this.#byModel.set(intent.model, ids.add(intent.id))
+  /** Puts a page's rollout in place of the one before; returns both. */
+  #replace(page: PageId, rollout: Rollout | undefined): Rollout[] {
+    const before = this.#rollouts.get(page)
+    if (before !== undefined) this.#byModel.get(before.intent.model)?.delete(page)
+    if (rollout === undefined) this.#rollouts.delete(page)
+    else {
+      this.#rollouts.set(page, rollout)
+      const ofModel = this.#byModel.get(rollout.intent.model) ?? new Map<PageId, Rollout>()
+      this.#byModel.set(rollout.intent.model, ofModel.set(page, rollout))
+    }
+    return [before, rollout].flatMap((known) => known ?? [])
   }
+}
+
+/** What a page says: of several issuers of one id the lowest counts, and anyone's cancel. */
+function rolloutOf(bodies: ReadonlyMap<NodeId, RolloutBody>): Rollout | undefined {
+  let rollout: Rollout | undefined
+  for (const [issuer, { intent }] of bodies) {
+    if (intent === undefined || (rollout !== undefined && rollout.issuer < issuer)) continue
+    rollout = { intent, issuer, cancelled: false }
+  }
+  const cancelled = [...bodies.values()].some(({ control }) => control?.action === 'cancel')
+  return rollout === undefined ? undefined : { ...rollout, cancelled }
 }

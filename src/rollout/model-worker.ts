@@ -1,11 +1,11 @@
 import { lt } from 'semver'
 import type { Environment, Timer } from '../core/environment.js'
-import { errorCode, messageOf } from '../core/errors.js'
-import type { ModelId } from '../core/ids.js'
+import { messageOf } from '../core/errors.js'
+import type { ModelId, RolloutId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { Blobs } from '../blobs/blobs.js'
 import type { Membership } from '../fleet/membership.js'
-import type { ModelRegistry } from '../models/registry.js'
+import type { ModelRegistry, PublishedRelease } from '../models/registry.js'
 import type { Release } from '../models/release.js'
 import { closestRejection, selectVariant, type VariantChoice } from '../models/variant.js'
 import type { Deployment, DeploymentOutcome } from './deployment.js'
@@ -27,7 +27,7 @@ export interface ModelWorkerComponents {
   readonly tracker: DeploymentTracker
   readonly registry: ModelRegistry
   readonly membership: Membership
-  readonly blobs: Blobs
+  readonly blobs: Pick<Blobs, 'availableBytes' | 'heldBytes'>
   readonly environment: Environment
   readonly logger: Logger
 }
@@ -48,6 +48,8 @@ export class ModelWorker {
   #isDirty = false
   #isRestored = false
   #retries = 0
+  /** The rollout that the retries were for. */
+  #retried: RolloutId | undefined
   #timer: Timer | undefined
 
   constructor(model: ModelId, deployment: Deployment, components: ModelWorkerComponents, init: ModelWorkerInit) {
@@ -65,15 +67,23 @@ export class ModelWorker {
     const winner = this.#winner()
     const isObsolete = winner === undefined || winner.cancelled || winner.intent.id !== this.#busyWith?.id
     if (this.#busyWith !== undefined && isObsolete) this.#cancel.abort()
-    this.#running ??= this.#run().finally(() => (this.#running = undefined))
+    this.#begin()
   }
 
   /** Stops at the next safe point; what was fetched is kept. */
   async stop(): Promise<void> {
-    this.#timer?.cancel()
     this.#stop.abort()
     this.#cancel.abort()
     await this.#running
+    this.#timer?.cancel()
+  }
+
+  #begin(): void {
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined
+      // Woken while the last step ended.
+      if (this.#isDirty && !this.#stop.signal.aborted) this.#begin()
+    })
   }
 
   async #run(): Promise<void> {
@@ -83,25 +93,35 @@ export class ModelWorker {
       try {
         await this.#step()
       } catch (error) {
-        if (this.#stop.signal.aborted || this.#cancel.signal.aborted) continue
-        const level = errorCode(error) === 'NOT_STARTED' ? 'debug' : 'error'
-        this.#components.logger[level](`${this.#model}: ${messageOf(error)}`)
-        this.#wakeLater()
+        if (!this.#stop.signal.aborted && !this.#cancel.signal.aborted) await this.#explain(error)
       } finally {
         this.#busyWith = undefined
       }
     }
   }
 
+  /** Something happened that no step expects: everyone can read of it, and it is tried again. */
+  async #explain(error: unknown): Promise<void> {
+    const { logger } = this.#components
+    logger.error(`${this.#model}: ${messageOf(error)}`)
+    this.#wakeLater()
+    const { phase } = this.#deployment.status
+    await this.#deployment
+      .record({ phase, blocker: { reason: 'unknown', message: messageOf(error) } })
+      .catch((cause: unknown) => logger.error(`${this.#model}: the status was not written: ${messageOf(cause)}`))
+  }
+
   async #step(): Promise<void> {
-    if (!this.#isRestored) await this.#deployment.restore(this.#stop.signal)
-    this.#isRestored = true
+    if (!this.#isRestored) this.#isRestored = await this.#deployment.restore(this.#stop.signal)
+    if (!this.#isRestored) this.#wakeLater()
     const winner = this.#winner()
     if (winner === undefined) return
     if (winner.cancelled) return this.#settleCancelled(winner.intent)
     if (this.#isSettled(winner.intent)) return
+    this.#busyWith = winner.intent
     const known = this.#components.registry.get(winner.intent.model, winner.intent.version)
-    if (known?.id !== winner.intent.release) return this.#report(winner.intent, { phase: 'queued' })
+    if (known === undefined) return this.#report(winner.intent, { phase: 'queued' })
+    if (known.id !== winner.intent.release) return this.#report(winner.intent, { phase: 'queued', ...outvoted(known) })
     await this.#pursue(winner.intent, known.release)
   }
 
@@ -122,7 +142,8 @@ export class ModelWorker {
     const { current, target, phase } = this.#deployment.status
     const isDone = phase === 'failed' || phase === 'rolledBack' || current?.release === intent.release
     if (target?.rollout !== intent.id || isDone) return
-    await this.#deployment.record({ phase: current === null ? 'notDeployed' : 'operational', target: null })
+    const before = this.#isRestored ? 'operational' : 'degraded'
+    await this.#deployment.record({ phase: current === null ? 'notDeployed' : before, target: null })
   }
 
   async #pursue(intent: Intent, release: Release): Promise<void> {
@@ -134,21 +155,24 @@ export class ModelWorker {
       lt(intent.version, current.version)
     ) {
       const message = `${intent.version} is older than ${current.version}, which runs here: roll back, or allow the downgrade`
-      return this.#report(intent, { phase: 'failed', blocker: { reason: 'deploymentFailed', message } })
+      return this.#report(intent, { phase: 'rolledBack', blocker: { reason: 'deploymentFailed', message } })
     }
     const { variant, rejections } = await this.#choose(intent, release)
     if (variant === undefined) {
       await this.#report(intent, { phase: 'queued', blocker: rejectionBlocker(rejections) })
       return this.#wakeLater()
     }
-    this.#busyWith = intent
     const signals = { cancel: this.#cancel.signal, stop: this.#stop.signal }
     this.#after(await this.#deployment.deploy({ intent, variant }, signals))
   }
 
   #after(outcome: DeploymentOutcome): void {
-    if (outcome === 'retry') this.#wakeLater()
-    else this.#retries = 0
+    if (outcome === 'retry') return this.#wakeLater()
+    this.#retries = 0
+    const { current, phase } = this.#deployment.status
+    this.#isRestored = current === null || phase !== 'failed'
+    // Going back failed: nothing serves, so that is tried again.
+    if (!this.#isRestored) this.#wakeLater()
   }
 
   /** What counts is the space that is free now, and what an interrupted transfer of the same variant already takes. */
@@ -174,11 +198,20 @@ export class ModelWorker {
   }
 
   #wakeLater(): void {
+    const wanted = this.#winner()?.intent.id
+    if (wanted !== this.#retried) this.#retries = 0
+    this.#retried = wanted
     const delayMs = Math.min(this.#init.retryMs * 2 ** this.#retries, this.#init.retryMaxMs)
     this.#retries += 1
     this.#timer?.cancel()
     this.#timer = this.#components.environment.clock.setTimer(delayMs, () => this.wake())
   }
+}
+
+/** Why the release that a rollout names cannot be had: the version was published twice, and the other one counts. */
+function outvoted({ id, publisher, release }: PublishedRelease): Pick<StatusChange, 'blocker'> {
+  const message = `${release.version} was published twice with different bytes; those of ${publisher} (${id}) count, not those that the rollout names`
+  return { blocker: { reason: 'unknown', message } }
 }
 
 /** Says of each rejected variant why, and gives the numbers of the one that came closest. */

@@ -36,7 +36,7 @@ export function nodeModelStatus(model: ModelId, { nodeId, body, updatedAt }: Obs
   }
 }
 
-/** While a new version is on its way the old one serves, so only the steps that touch the runtime hide it. */
+/** A fixed mapping of the phases. While a new version is on its way the old one serves: see `currentVersion`. */
 function operationalStatus({ phase, current }: StatusBody): ModelOperationalStatus {
   switch (phase) {
     case 'downloading':

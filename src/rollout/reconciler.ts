@@ -3,6 +3,7 @@ import type { Startable } from '../core/lifecycle.js'
 import { componentLogger } from '../core/logger.js'
 import type { Unsubscribe } from '../net/network.js'
 import { Deployment, type DeploymentComponents, type DeploymentInit } from './deployment.js'
+import { GuardedRuntime } from './guarded-runtime.js'
 import { ModelWorker, type ModelWorkerComponents, type ModelWorkerInit } from './model-worker.js'
 import type { RuntimeFactory } from './runtime.js'
 
@@ -11,6 +12,7 @@ export interface ReconcilerInit extends DeploymentInit, ModelWorkerInit {}
 
 /** What the reconciler is built from. */
 export interface ReconcilerComponents extends DeploymentComponents, ModelWorkerComponents {
+  readonly blobs: DeploymentComponents['blobs'] & ModelWorkerComponents['blobs']
   readonly runtime: RuntimeFactory
 }
 
@@ -55,7 +57,8 @@ export class Reconciler implements Startable {
     const existing = this.#workers.get(model)
     if (existing !== undefined) return existing
     const components = { ...this.#components, logger: componentLogger(this.#components.logger, 'reconciler') }
-    const deployment = new Deployment(model, this.#components.runtime(model), components, this.#init)
+    const runtime = new GuardedRuntime(model, components.runtime(model), components.environment.clock, this.#init)
+    const deployment = new Deployment(model, runtime, components, this.#init)
     const worker = new ModelWorker(model, deployment, components, this.#init)
     this.#workers.set(model, worker)
     return worker

@@ -21,6 +21,9 @@ export interface RuntimeFile {
 /**
  * What serves a model on a node: the application's side of a rollout. One instance serves one model; its methods are
  * never called concurrently. An error thrown by `load` or `check` makes the node restore the previous version.
+ *
+ * When its signal fires, a method must end soon and change nothing any more: after a few seconds the node goes on
+ * without it, and it would meet the next call at work.
  */
 export interface Runtime {
   /**

@@ -50,12 +50,15 @@ export type BlockerReason = (typeof blockerReasons)[number]
 const time = z.int().nonnegative()
 const amount = z.number().nonnegative().finite()
 
+/** Longer messages are cut, so that no runtime's error can keep a status from being written. */
+const maxMessageLength = 500
+
 const blockerSchema = z.object({
   reason: z.enum(blockerReasons),
   /** When this reason was first seen, ms since 1970 on the node's clock; kept while the reason stays. */
   since: time,
   /** One sentence with what and why. */
-  message: z.string().max(500),
+  message: z.string().max(maxMessageLength),
   required: amount.optional(),
   available: amount.optional(),
   unit: z.enum(['MiB', 'bytes']).optional()
@@ -137,19 +140,20 @@ export interface StatusChange {
 }
 
 /** The next status. `since` of a blocker stays while its reason does; a phase that stays adds nothing to the history. */
-export function advance(before: StatusBody, change: StatusChange, now: number): StatusBody {
+export function advance(before: StatusBody, change: StatusChange, clockMs: number): StatusBody {
+  const now = Math.max(0, Math.floor(clockMs))
   const { blocker, ...kept } = before
   const target = change.target === undefined ? before.target : change.target
   const isNewPhase = before.phase !== change.phase || before.target?.rollout !== target?.rollout
-  const step = { phase: change.phase, version: target?.version ?? null, at: now }
+  const current = change.current === undefined ? before.current : change.current
+  const version = change.phase === 'operational' ? current?.version : target?.version
+  const step = { phase: change.phase, version: version ?? null, at: now }
   return {
     ...kept,
-    ...(change.current === undefined ? {} : { current: change.current }),
+    current,
     ...(change.attempt === undefined ? {} : { attempt: change.attempt }),
     ...(change.transfer === undefined ? {} : { transfer: change.transfer }),
-    ...(change.blocker === undefined
-      ? {}
-      : { blocker: { ...change.blocker, since: sinceOf(blocker, change.blocker.reason, now) } }),
+    ...(change.blocker === undefined ? {} : { blocker: nextBlocker(blocker, change.blocker, now) }),
     target,
     phase: change.phase,
     since: isNewPhase ? now : before.since,
@@ -157,8 +161,13 @@ export function advance(before: StatusBody, change: StatusChange, now: number): 
   }
 }
 
-function sinceOf(before: StatusBlocker | undefined, reason: BlockerReason, now: number): number {
-  return before?.reason === reason ? before.since : now
+function nextBlocker(
+  before: StatusBlocker | undefined,
+  blocker: NonNullable<StatusChange['blocker']>,
+  now: number
+): StatusBlocker {
+  const since = before?.reason === blocker.reason ? before.since : now
+  return { ...blocker, message: blocker.message.slice(0, maxMessageLength), since }
 }
 
 /** A status with whose it is and when it was written. */

@@ -1,4 +1,4 @@
-import { abortedError } from '../core/abort.js'
+import { abortedError, throwIfAborted } from '../core/abort.js'
 import { transferPriorities, type TransferPriority } from './intent.js'
 
 interface Waiting {
@@ -20,6 +20,7 @@ export class TransferSlots {
   async run<T>(priority: TransferPriority, signal: AbortSignal, task: () => Promise<T>): Promise<T> {
     await this.#acquire(transferPriorities.indexOf(priority), signal)
     try {
+      throwIfAborted(signal)
       return await task()
     } finally {
       this.#release()

@@ -215,6 +215,29 @@ test('a reader that does not pull bounds the memory of both: 200 MB do not fit i
   expect(most).toBeLessThan(25 * 2 ** 20)
 }, 60_000)
 
+test('sixteen nodes behind one address hear each other: being neighbours is no offence', async () => {
+  const keys = testMesh()
+  const center = await start({}, keys)
+  const others = await Promise.all(Array.from({ length: 15 }, () => start({}, keys)))
+  const heard = new Map([center, ...others].map((network) => [network.nodeId, new Set<string>()]))
+  for (const network of [center, ...others]) {
+    network.subscribe('news', ({ data }) => {
+      heard.get(network.nodeId)?.add(Buffer.from(data).toString())
+      return 'accept'
+    })
+  }
+  for (const network of others) await network.dial(addressOf(center))
+  let turn = 0
+  const spread = async (): Promise<boolean> => {
+    turn++
+    await center.publish('news', Buffer.from(`center ${turn}`))
+    await Promise.all(others.map((network, index) => network.publish('news', Buffer.from(`other ${index}`))))
+    const ofCenter = others.every(({ nodeId }) => [...(heard.get(nodeId) ?? [])].some((text) => text.startsWith('center')))
+    return ofCenter && heard.get(center.nodeId)?.size === others.length
+  }
+  await until('everyone to be heard', spread, 20_000)
+}, 40_000)
+
 test('after stop the process ends by itself, and nothing was printed', async () => {
   const script = fileURLToPath(new URL('../support/start-and-stop.mjs', import.meta.url))
   const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'pipe'] })

@@ -1,4 +1,4 @@
-import type { ModelConvergenceStatus, NodeModelStatus, ObservedProgress } from '../../index.js'
+import type { ModelConvergenceStatus, NodeModelStatus, ObservedProgress, StatusBlocker } from '../../index.js'
 
 const barWidth = 20
 const bytesPerMb = 1024 * 1024
@@ -20,11 +20,15 @@ export function transferText({ haveBytes, totalBytes, bytesPerSecond }: Observed
 /** What a node's status says, in a few words. */
 export function statusText(status: NodeModelStatus): string {
   const target = status.targetVersion ?? status.currentVersion ?? ''
-  const reason = status.blocker === undefined ? '' : `: ${status.blocker.message}`
+  const reason = status.blocker === undefined ? '' : `: ${blockerText(status.blocker)}`
   if (status.phase === 'operational') return `runs ${status.currentVersion ?? ''} (${status.variantId ?? ''})`
   if (status.phase === 'rolledBack') return `restored ${status.currentVersion ?? 'nothing'}${reason}`
   if (status.phase === 'queued') return reason === '' ? 'waits' : `blocked${reason}`
   return `${status.phase} ${target}${reason}`
+}
+
+function blockerText({ reason, message, required, available, unit }: StatusBlocker): string {
+  return required === undefined ? message : `${reason}, needs ${required} ${unit ?? ''}, has ${available ?? 'unknown'}`
 }
 
 /** Whether a node's status is its last word on a version. */

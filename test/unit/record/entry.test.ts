@@ -6,6 +6,7 @@ import type { KeyPair } from '../../../src/identity/keypair.js'
 import { SignatureVerifier } from '../../../src/identity/signature.js'
 import { clientIdOf, maxEntryBytes, openEntry, sealEntry, verifyEntry } from '../../../src/record/entry.js'
 import { caught } from '../core/caught.js'
+import { readText } from '../docs/documents.js'
 import { keyPairOf, notePage } from './fixtures.js'
 
 const verifier = new SignatureVerifier()
@@ -74,5 +75,8 @@ test('[REC-7] the client id depends on writer and page alone, fits 53 bits and i
 
 test('[REC-7] the client id is what docs/protocols.md says', () => {
   expect(pair.nodeId).toBe('12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5')
-  expect(clientIdOf(notePage, pair.nodeId)).toMatchInlineSnapshot(`1475481716805949`)
+  expect(clientIdOf(notePage, pair.nodeId)).toBe(1475481716805949)
+  const text = readText('docs/protocols.md')
+  expect(text).toContain(pair.nodeId)
+  expect(text).toContain('1475481716805949')
 })

@@ -3,7 +3,8 @@ import { sleep, type Clock, type Environment } from '../../../src/core/environme
 import { MurmurateError } from '../../../src/core/errors.js'
 import { silentLogger, type Logger } from '../../../src/core/logger.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
-import { MemoryHub, MemoryNetwork, type MemoryHubInit } from '../../../src/net/memory-network.js'
+import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
+import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
 import type { EntryLog, LogRecord } from '../../../src/record/entry-log.js'
 import { SharedDocument, type SharedDocumentInit } from '../../../src/record/shared-document.js'
 import { VirtualClock, virtualEnvironment } from '../../support/virtual-clock.js'
@@ -19,7 +20,7 @@ export interface Disk {
 }
 
 /** A log on such a disk: each sync takes a moment, so that things happen meanwhile. */
-export class MemoryLog implements EntryLog {
+class MemoryLog implements EntryLog {
   failure: MurmurateError | undefined
   readonly #clock: Clock
   readonly #disk: Disk
@@ -85,6 +86,8 @@ export interface NodeOptions {
   readonly log?: EntryLog
   readonly logger?: Logger
   readonly init?: Partial<SharedDocumentInit>
+  /** A node of an older version, which knows only notes. */
+  readonly isOld?: boolean
   /** The number of the key that its links have, when it is not that of its entries. */
   readonly networkNumber?: number
 }
@@ -133,7 +136,7 @@ export class Mesh<Env extends Environment> {
       }
     )
     document.register(noteKind)
-    document.register(stoneKind)
+    if (options.isOld !== true) document.register(stoneKind)
     return {
       number,
       keyPair,

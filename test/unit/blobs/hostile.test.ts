@@ -1,0 +1,278 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { encode } from '@ipld/dag-cbor'
+import type { Cid } from '../../../src/core/ids.js'
+import type { Channel } from '../../../src/net/network.js'
+import { Bitfield } from '../../../src/blobs/bitfield.js'
+import type { FileState } from '../../../src/blobs/blob-store.js'
+import { cidOf } from '../../../src/blobs/cid.js'
+import {
+  decodeAnswererMessage,
+  decodeAskerMessage,
+  encodeMessage,
+  exchangeProtocol,
+  maxExchangeFrameBytes,
+  noChunk,
+  type AnswererMessage,
+  type AskerMessage
+} from '../../../src/blobs/exchange.js'
+import { safetensorsBytes, seededBytes, smallModel } from '../../support/safetensors.js'
+import { inTime, until } from '../../support/until.js'
+import { Swarm, type SwarmNode } from './swarm.js'
+
+let swarm: Swarm
+let source: SwarmNode
+let manifest: Cid
+let state: FileState
+const model = safetensorsBytes(smallModel)
+const options = { maxFrameBytes: maxExchangeFrameBytes }
+
+beforeEach(async () => {
+  swarm = await Swarm.create()
+  source = await swarm.add()
+  manifest = await swarm.publish(source, model)
+  const [file] = source.store.files()
+  const found = file === undefined ? undefined : await source.store.state(file)
+  if (found === undefined) throw new Error('nothing was published')
+  state = found
+})
+
+afterEach(() => swarm.dispose())
+
+type Answer = (message: AskerMessage, say: (message: AnswererMessage) => void) => void
+
+/** A peer that answers as the test says. */
+async function addHostile(answer: Answer): Promise<{ readonly peer: string; readonly channels: () => number }> {
+  const network = await swarm.network()
+  let channels = 0
+  network.serve(
+    exchangeProtocol,
+    async (channel) => {
+      channels++
+      const say = (message: AnswererMessage): void => void channel.send(encodeMessage(message)).catch(() => {})
+      for await (const frame of channel.frames()) answer(decodeAskerMessage(frame), say)
+    },
+    options
+  )
+  return { peer: network.nodeId, channels: () => channels }
+}
+
+const full = (interest: number): AnswererMessage => {
+  const { bytes, length } = Bitfield.full(state.chunks.count)
+  return { type: 'bitfield', interest, count: length, bits: bytes }
+}
+
+/** Every chunk that a request names. */
+function chunksOf(message: Extract<AskerMessage, { type: 'request' }>): number[] {
+  return message.ranges.flatMap(({ first, count }) => Array.from({ length: count }, (_, index) => first + index))
+}
+
+const notHeld = (id: number): AnswererMessage => ({ type: 'reject', id, chunk: noChunk, reason: 'not-held' })
+
+describe('a peer that answers', () => {
+  const wrongChunks: Answer = (message, say) => {
+    if (message.type === 'want') say(notHeld(message.id))
+    if (message.type === 'interest') say(full(message.id))
+    if (message.type !== 'request') return
+    for (const chunk of chunksOf(message)) {
+      say({ type: 'data', request: message.id, chunk, bytes: seededBytes('wrong', state.chunks.length(chunk)) })
+    }
+  }
+
+  test('with wrong chunks is refused before anything is written, cooled off, then banned, and named', async () => {
+    const liar = await addHostile(wrongChunks)
+    const receiver = await swarm.add({ init: { coolOffMs: 50, retryMs: 20 } })
+    // Only the liar can be asked at first.
+    swarm.hub.cut(source.nodeId, receiver.nodeId)
+    await receiver.store.putBlock(manifest, (await source.store.getBlock(manifest)) ?? Buffer.alloc(0))
+    for (const block of await blocksOfSource()) await receiver.store.putBlock(block.cid, block.bytes)
+    const fetching = receiver.blobs.fetch(manifest)
+    await until('two strikes', () => liar.channels() === 2)
+    swarm.hub.heal(source.nodeId, receiver.nodeId)
+    const { report } = await inTime('the fetch', fetching)
+    expect([...report.refusedPeers]).toEqual([[liar.peer, 2]])
+    expect([...report.fromPeers.keys()]).toEqual([source.nodeId])
+    await receiver.blobs.remove(manifest)
+    await inTime('another fetch', receiver.blobs.fetch(manifest))
+    expect(liar.channels()).toBe(2)
+  })
+
+  async function blocksOfSource(): Promise<{ cid: Cid; bytes: Uint8Array }[]> {
+    const { blocksOf } = await import('../../../src/blobs/manifest-tree.js')
+    const cids = await blocksOf((cid) => source.store.getBlock(cid), manifest)
+    return Promise.all(
+      [...cids].map(async (cid) => ({ cid, bytes: (await source.store.getBlock(cid)) ?? Buffer.alloc(0) }))
+    )
+  }
+
+  async function expectFetched(hostile: Answer): Promise<ReadonlyMap<string, number>> {
+    const { peer } = await addHostile(hostile)
+    const receiver = await swarm.add({ init: { requestTimeoutMs: 150, blockTimeoutMs: 100 } })
+    const { report } = await inTime('the fetch', receiver.blobs.fetch(manifest))
+    expect(report.receivedBytes).toBe(model.length)
+    expect([...report.fromPeers.keys()]).not.toContain(peer)
+    return report.refusedPeers
+  }
+
+  test('with nothing at all is replaced', () => expectFetched(() => {}).then(() => {}))
+
+  test('that it has everything, and then gives nothing, is replaced', async () => {
+    const refused = await expectFetched((message, say) => {
+      if (message.type === 'want') say(notHeld(message.id))
+      if (message.type === 'interest') say(full(message.id))
+    })
+    expect(refused.size).toBe(0)
+  })
+
+  test('that it has everything, and then refuses each chunk, is replaced', async () => {
+    await expectFetched((message, say) => {
+      if (message.type === 'want') say(notHeld(message.id))
+      if (message.type === 'interest') say(full(message.id))
+      if (message.type !== 'request') return
+      for (const chunk of chunksOf(message)) say({ type: 'reject', id: message.id, chunk, reason: 'not-held' })
+    })
+  })
+
+  test('with cancellations that nobody wanted is replaced', async () => {
+    await expectFetched((message, say) => {
+      if (message.type === 'interest') say(full(message.id))
+      if (message.type !== 'request') return
+      for (const chunk of chunksOf(message)) say({ type: 'reject', id: message.id, chunk, reason: 'cancelled' })
+    })
+  })
+
+  test('with a bitfield that does not fit is replaced', async () => {
+    await expectFetched((message, say) => {
+      const count = state.chunks.count + 1
+      const bits = Bitfield.full(count).bytes
+      if (message.type === 'interest') say({ type: 'bitfield', interest: message.id, count, bits })
+    })
+  })
+
+  test('with news of chunks that do not exist is replaced', async () => {
+    await expectFetched((message, say) => {
+      if (message.type !== 'interest') return
+      say({ type: 'have', interest: message.id, ranges: [{ first: state.chunks.count, count: 1 }] })
+    })
+  })
+
+  test('with chunks that nobody asked for is replaced', async () => {
+    await expectFetched((message, say) => {
+      if (message.type === 'interest') say({ type: 'data', request: 77, chunk: 0, bytes: Buffer.from('gift') })
+    })
+  })
+
+  test('with wrong blocks, or blocks of absurd size, is replaced', async () => {
+    await expectFetched((message, say) => {
+      if (message.type === 'want')
+        say({ type: 'block', want: message.id, total: 4, offset: 0, bytes: Buffer.from('lies') })
+    })
+    await expectFetched((message, say) => {
+      if (message.type !== 'want') return
+      say({ type: 'block', want: message.id, total: 16 * 1024 * 1024, offset: 0, bytes: Buffer.alloc(1) })
+    })
+  })
+})
+
+test('a manifest that is a bomb is refused with a typed error', async () => {
+  const files = Array.from({ length: 20_000 }, () => ({ name: 'a', size: 2 ** 52, file: 'x' }))
+  const bomb = encode({ version: 1, size: 2 ** 53, files })
+  await addHostile((message, say) => {
+    if (message.type !== 'want') return
+    for (let offset = 0; offset < bomb.byteLength; offset += 200_000) {
+      const bytes = bomb.subarray(offset, offset + 200_000)
+      say({ type: 'block', want: message.id, total: bomb.byteLength, offset, bytes })
+    }
+  })
+  const receiver = await swarm.add()
+  const fetching = inTime('the refusal', receiver.blobs.fetch(cidOf(bomb)))
+  await expect(fetching).rejects.toMatchObject({ code: 'MALFORMED' })
+  expect(receiver.store.kept()).toEqual([])
+})
+
+describe('a peer that asks', () => {
+  async function openTo(node: SwarmNode): Promise<Channel> {
+    const network = await swarm.network()
+    return network.open(node.nodeId, exchangeProtocol, options)
+  }
+
+  const say = (channel: Channel, message: AskerMessage): Promise<void> => channel.send(encodeMessage(message))
+
+  /** Reads until the channel ends; tells how. */
+  async function ending(channel: Channel): Promise<AnswererMessage[] | 'cut off'> {
+    const messages: AnswererMessage[] = []
+    try {
+      for await (const frame of channel.frames()) messages.push(decodeAnswererMessage(frame))
+      return messages
+    } catch {
+      return 'cut off'
+    }
+  }
+
+  test('gets one answer for each chunk, and a refusal for what is not there', async () => {
+    const channel = await openTo(source)
+    await say(channel, { type: 'interest', id: 1, file: state.file })
+    await say(channel, { type: 'request', id: 2, interest: 1, ranges: [{ first: state.chunks.count - 1, count: 2 }] })
+    await say(channel, { type: 'request', id: 3, interest: 9, ranges: [{ first: 0, count: 1 }] })
+    await say(channel, { type: 'interest', id: 4, file: cidOf(Uint8Array.of(9)) })
+    await say(channel, { type: 'want', id: 5, cid: cidOf(Uint8Array.of(9)) })
+    await channel.close()
+    const messages = await inTime('the answers', ending(channel))
+    if (messages === 'cut off') throw new Error('cut off')
+    expect(messages.filter(({ type }) => type === 'bitfield').length).toBe(1)
+    expect(messages.filter((message) => message.type === 'data').map(({ chunk }) => chunk)).toEqual([
+      state.chunks.count - 1
+    ])
+    const refusals = messages.filter((message) => message.type === 'reject')
+    expect(refusals.map(({ id, chunk }) => [id, chunk]).toSorted()).toEqual(
+      [
+        [2, state.chunks.count],
+        [3, 0],
+        [4, noChunk],
+        [5, noChunk]
+      ].toSorted()
+    )
+  })
+
+  test('and then cancels gets a refusal instead', async () => {
+    const channel = await openTo(source)
+    await say(channel, { type: 'interest', id: 1, file: state.file })
+    await say(channel, { type: 'request', id: 2, interest: 1, ranges: [{ first: 0, count: 4 }] })
+    await say(channel, { type: 'request', id: 3, interest: 1, ranges: [{ first: 4, count: 1 }] })
+    await say(channel, { type: 'cancel', id: 3, chunk: 4 })
+    await channel.close()
+    const messages = await inTime('the answers', ending(channel))
+    if (messages === 'cut off') throw new Error('cut off')
+    expect(messages.at(-1)).toEqual({ type: 'reject', id: 3, chunk: 4, reason: 'cancelled' })
+  })
+
+  test('for too much at once is cut off, and others are still served', async () => {
+    const channel = await openTo(source)
+    await say(channel, { type: 'interest', id: 1, file: state.file })
+    for (let id = 2; id < 500; id++) {
+      await say(channel, { type: 'request', id, interest: 1, ranges: [{ first: 0, count: 4 }] }).catch(() => {})
+    }
+    expect(await inTime('the cut', ending(channel))).toBe('cut off')
+    const receiver = await swarm.add()
+    await inTime('the fetch', receiver.blobs.fetch(manifest))
+  })
+
+  test('for more bytes in one request than allowed is cut off', async () => {
+    const channel = await openTo(source)
+    await say(channel, { type: 'interest', id: 1, file: state.file })
+    await say(channel, { type: 'request', id: 2, interest: 1, ranges: [{ first: 0, count: 64 }] })
+    expect(await inTime('the cut', ending(channel))).toBe('cut off')
+  })
+
+  test('with garbage is cut off', async () => {
+    for (const frame of [
+      Buffer.alloc(0),
+      Buffer.from('garbage'),
+      Buffer.alloc(200_000),
+      Buffer.from([1, 0, 0, 0, 1, 2])
+    ]) {
+      const channel = await openTo(source)
+      await channel.send([frame]).catch(() => {})
+      expect(await inTime('the cut', ending(channel))).toBe('cut off')
+    }
+  })
+})

@@ -1,0 +1,103 @@
+import { chmod, open, readFile } from 'node:fs/promises'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { modelOf, safetensorsBytes } from '../../support/safetensors.js'
+import { inTime, until } from '../../support/until.js'
+import { Swarm, type SwarmNode } from './swarm.js'
+
+let swarm: Swarm
+let source: SwarmNode
+const model = safetensorsBytes(modelOf(24_000_000))
+
+beforeEach(async () => {
+  swarm = await Swarm.create([1, 2])
+  source = await swarm.add()
+})
+
+afterEach(() => swarm.dispose())
+
+async function expectWhole(node: SwarmNode, path: string | undefined): Promise<void> {
+  expect(Buffer.compare(await readFile(path ?? ''), model), node.nodeId).toBe(0)
+}
+
+for (const count of [2, 4]) {
+  test(`${count} receivers serve each other: the source sends each byte about once`, async () => {
+    const manifest = await swarm.publish(source, model)
+    const receivers = await Promise.all(Array.from({ length: count }, () => swarm.add()))
+    const before = source.network.traffic().sentBytes
+    const results = await inTime('all', Promise.all(receivers.map(({ blobs }) => blobs.fetch(manifest))), 15_000)
+    const sent = (source.network.traffic().sentBytes - before) / model.length
+    expect(sent).toBeLessThan(1.5)
+    for (const [index, { artifact, report }] of results.entries()) {
+      expect(report.fromPeers.size).toBeGreaterThan(1)
+      await expectWhole(receivers[index] ?? source, artifact.files[0]?.path)
+    }
+  })
+}
+
+test('a receiver that comes late is served by the others when the source is gone', async () => {
+  const manifest = await swarm.publish(source, model)
+  const early = await swarm.add()
+  await early.blobs.fetch(manifest)
+  await swarm.stop(source)
+  const late = await swarm.add()
+  const { artifact, report } = await inTime('the fetch', late.blobs.fetch(manifest))
+  expect([...report.fromPeers.keys()]).toEqual([early.nodeId])
+  await expectWhole(late, artifact.files[0]?.path)
+})
+
+test('the source goes away in the middle, and another comes', async () => {
+  const manifest = await swarm.publish(source, model)
+  const receiver = await swarm.add({ init: { tickMs: 5 } })
+  let reason: string | undefined
+  const { promise: begun, resolve } = Promise.withResolvers<void>()
+  const fetching = receiver.blobs.fetch(manifest, {
+    onProgress: (progress) => {
+      if (progress.receivedBytes > 0) resolve()
+      reason = progress.stalledBecause
+    }
+  })
+  await inTime('the first bytes', begun)
+  await swarm.stop(source)
+  await until('the reason', () => reason !== undefined)
+  expect(reason).toContain('no peer')
+  const second = await swarm.add()
+  expect(await swarm.publish(second, model)).toBe(manifest)
+  const { artifact, report } = await inTime('the fetch', fetching)
+  expect(report.receivedBytes).toBe(model.length)
+  expect(new Set(report.fromPeers.keys())).toEqual(new Set([source.nodeId, second.nodeId]))
+  await expectWhole(receiver, artifact.files[0]?.path)
+})
+
+test('a byte that rotted on disk is never served; the rest is, and another peer fills in', async () => {
+  const manifest = await swarm.publish(source, model)
+  const second = await swarm.add()
+  await second.blobs.fetch(manifest)
+  const path = (await source.blobs.local(manifest))?.files[0]?.path ?? ''
+  await chmod(path, 0o600)
+  const handle = await open(path, 'r+')
+  await handle.write(Buffer.from('rot'), 0, 3, 5_000_000)
+  await handle.close()
+  const receiver = await swarm.add()
+  const { artifact, report } = await inTime('the fetch', receiver.blobs.fetch(manifest))
+  await expectWhole(receiver, artifact.files[0]?.path)
+  expect(report.refusedPeers.size).toBe(0)
+})
+
+test('a byte that rotted is found when it is read, and fetched again', async () => {
+  const manifest = await swarm.publish(source, model)
+  const other = await swarm.add()
+  const { artifact } = await other.blobs.fetch(manifest)
+  const path = artifact.files[0]?.path ?? ''
+  await chmod(path, 0o600)
+  const handle = await open(path, 'r+')
+  await handle.write(Buffer.from('rot'), 0, 3, 5_000_000)
+  await handle.close()
+  const [file] = other.store.files()
+  const state = file === undefined ? undefined : await other.store.state(file)
+  if (file === undefined || state === undefined) throw new Error('no file')
+  for (let chunk = 0; chunk < state.chunks.count; chunk++) await other.store.readChunk(file, chunk).catch(() => {})
+  expect(await other.blobs.local(manifest)).toBeUndefined()
+  const { report } = await inTime('the fetch', other.blobs.fetch(manifest))
+  expect(report.receivedBytes).toBeLessThanOrEqual(256 * 1024)
+  await expectWhole(other, (await other.blobs.local(manifest))?.files[0]?.path)
+})
