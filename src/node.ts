@@ -14,7 +14,7 @@ import { Lifecycle, type Startable } from './core/lifecycle.js'
 import { componentLogger, silentLogger, type Logger } from './core/logger.js'
 import { ProcessLock } from './core/process-lock.js'
 import { capabilitiesSchema, probeCapabilities } from './fleet/capabilities.js'
-import { Membership, type NodeDescription } from './fleet/membership.js'
+import { labelsSchema, Membership, type NodeDescription } from './fleet/membership.js'
 import { Pulses } from './fleet/pulse.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
@@ -57,7 +57,14 @@ export interface MurmurateNode extends Startable {
 }
 
 const text = z.string().min(1)
-const tuningKeys = z.enum(Object.keys(defaultTuning))
+const figures = z.partialRecord(z.enum(Object.keys(defaultTuning)), z.number().nonnegative().finite())
+const count = z.int().positive()
+/** Of these there must be one: no transfer could run, and the version in service would be removed. */
+const tuningSchema = figures.refine(
+  ({ parallelTransfers = 1, keepVersions = 1 }) =>
+    [parallelTransfers, keepVersions].every((value) => count.safeParse(value).success),
+  'parallelTransfers and keepVersions are whole numbers of at least 1'
+)
 const initSchema = z.strictObject({
   dataDir: text,
   secret: text,
@@ -65,11 +72,11 @@ const initSchema = z.strictObject({
   listen: z.array(text).optional(),
   peers: z.array(text).optional(),
   discovery: z.boolean().optional(),
-  capabilities: capabilitiesSchema.optional(),
+  capabilities: z.strictObject(capabilitiesSchema.shape).optional(),
   formations: z.array(text.max(64)).max(16).optional(),
-  labels: z.record(text.max(64), z.string().max(128)).optional(),
+  labels: labelsSchema.optional(),
   storageBytes: z.int().nonnegative().optional(),
-  tuning: z.partialRecord(tuningKeys, z.number().nonnegative().finite()).optional(),
+  tuning: tuningSchema.optional(),
   runtime: z.function().optional(),
   logger: z.object({}).loose().optional(),
   environment: z.object({}).loose().optional()
@@ -147,10 +154,7 @@ function assemble({
     { topic: 'record', ...tuning }
   )
   const membership = new Membership({ network, document, environment }, description)
-  const pulses = new Pulses(
-    { network, keyPair, environment, logger },
-    { topic: 'pulse', ...tuning }
-  )
+  const pulses = new Pulses({ network, keyPair, environment, logger }, { topic: 'pulse', ...tuning })
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
   const blobs = new Blobs({ network, store, environment, logger: componentLogger(logger, 'blobs') })
   const registry = new ModelRegistry({ document, blobs })

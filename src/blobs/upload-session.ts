@@ -182,9 +182,8 @@ export class UploadSession {
     for (const [index, chunk] of chunks.entries()) {
       const read = await next
       next = this.#read(job.id, interest, chunks[index + 1])
-      if ('bytes' in read && !this.#isCancelled(job.id, chunk)) {
-        await this.#send({ type: 'data', request: job.id, chunk, bytes: read.bytes })
-      } else await this.#reject(job.id, chunk, 'bytes' in read ? 'cancelled' : read.reason)
+      if ('bytes' in read) await this.#send({ type: 'data', request: job.id, chunk, bytes: read.bytes })
+      else await this.#reject(job.id, chunk, read.reason)
     }
   }
 

@@ -13,13 +13,16 @@ import { capabilitiesSchema, type Capabilities } from './capabilities.js'
 
 const label = z.string().min(1).max(64)
 
+/** What scopes can ask for. */
+export const labelsSchema = z
+  .record(label, z.string().max(128))
+  .refine((labels) => Object.keys(labels).length <= 32, 'at most 32 labels')
+
 const nodeSchema = z.object({
   name: z.string().min(1).max(64),
   capabilities: capabilitiesSchema,
   formations: z.array(label).max(16),
-  labels: z
-    .record(label, z.string().max(128))
-    .refine((labels) => Object.keys(labels).length <= 32, 'at most 32 labels'),
+  labels: labelsSchema,
   /** Version of this library. */
   software: z.string().max(64)
 })

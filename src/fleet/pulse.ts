@@ -54,6 +54,8 @@ export interface PulsesInit {
   readonly progressTtlMs: number
   /** A node sends progress at most this often, ms; more senders stretch it. */
   readonly progressPeriodMs: number
+  /** How many writers to remember: whoever makes up keys cannot fill the memory. @default 10000 */
+  readonly maxWriters?: number
 }
 
 /** What pulses are built from. */
@@ -75,8 +77,8 @@ const rateWeight = 0.3
 const pulsesPerSecond = 2
 /** ...but never so seldom that fewer than this many fall into the time after which progress is forgotten. */
 const pulsesPerTtl = 3
-/** Writers to remember, as many as one mesh is designed for: whoever makes up keys cannot fill the memory. */
-const maxWriters = 10_000
+/** As many nodes as one mesh is designed for. */
+const defaultMaxWriters = 10_000
 
 /** Sends and hears pulses. */
 export class Pulses implements Startable {
@@ -173,7 +175,7 @@ export class Pulses implements Startable {
       if (writer === this.#components.network.nodeId || sequence <= (this.#sequences.get(writer) ?? -1)) return 'ignore'
       const signed = signedBytes(writer, sequence, bytes)
       if (!this.#verifier.verify(writer, 'murmurate/pulse/1', signed, signature)) return 'reject'
-      rememberLatest(this.#sequences, writer, sequence)
+      this.#remember(this.#sequences, writer, sequence)
       this.#take(writer, decode(bytes, bodySchema, { maxBytes: maxPulseBytes, what: 'A pulse' }))
       return 'accept'
     } catch (error) {
@@ -193,7 +195,7 @@ export class Pulses implements Startable {
     const before = this.#heard.get(nodeId)
     const bytesPerSecond = before?.progress.subject === subject ? smoothedRate(before, haveBytes, at) : undefined
     const progress = { nodeId, subject, haveBytes, totalBytes, bytesPerSecond }
-    if (haveBytes < totalBytes) rememberLatest(this.#heard, nodeId, { progress, at })
+    if (haveBytes < totalBytes) this.#remember(this.#heard, nodeId, { progress, at })
     else this.#heard.delete(nodeId)
     for (const { listener } of this.#watchers) this.#tell(listener, progress)
   }
@@ -205,6 +207,15 @@ export class Pulses implements Startable {
     } catch (error) {
       this.#components.logger.error(`a listener of progress failed: ${messageOf(error)}`)
     }
+  }
+
+  /** Sets a writer's value; of too many writers, those that were silent longest are forgotten. */
+  #remember<Value>(values: Map<NodeId, Value>, writer: NodeId, value: Value): void {
+    values.delete(writer)
+    const isFull = values.size >= (this.#init.maxWriters ?? defaultMaxWriters)
+    const oldest = isFull ? values.keys().next().value : undefined
+    if (oldest !== undefined) values.delete(oldest)
+    values.set(writer, value)
   }
 
   #forgetOld(): void {
@@ -221,12 +232,4 @@ function smoothedRate({ progress, at }: Heard, haveBytes: number, now: number): 
   if (now <= at) return progress.bytesPerSecond
   const rate = Math.max(0, ((haveBytes - progress.haveBytes) * 1000) / (now - at))
   return progress.bytesPerSecond === undefined ? rate : rateWeight * rate + (1 - rateWeight) * progress.bytesPerSecond
-}
-
-/** Sets a writer's value; of more writers than a mesh has, those that were silent longest are forgotten. */
-function rememberLatest<Value>(values: Map<NodeId, Value>, writer: NodeId, value: Value): void {
-  values.delete(writer)
-  const oldest = values.size >= maxWriters ? values.keys().next().value : undefined
-  if (oldest !== undefined) values.delete(oldest)
-  values.set(writer, value)
 }

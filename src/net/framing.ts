@@ -16,7 +16,7 @@
 import { MurmurateError } from '../core/errors.js'
 
 /** Bytes before each payload. */
-export const frameHeaderBytes = 4
+const frameHeaderBytes = 4
 
 /** The first piece that is made for a frame of several chunks; it doubles as the frame comes in. */
 const firstPieceBytes = 64 * 1024

@@ -22,8 +22,8 @@ export const libp2pDefaults = Object.freeze({
   maxPendingInbound: 200,
   /** Accepted connections a second from one host: 50 * 3 s = 150 silent sockets do not fill the 200 places of all. */
   inboundPerHostPerSecond: 50,
-  /** How long a peer may take to agree on a protocol. */
-  negotiationTimeoutMs: 10_000,
+  /** How long a peer may take to agree on a protocol: one round trip. gossipsub opens its streams one after the other meanwhile. */
+  negotiationTimeoutMs: 5_000,
   /** Streams of one protocol on one link, each way. */
   maxStreamsPerProtocol: 256,
   /** yamux window of one stream. pnet 3.0.27 aborts when yamux frames grow beyond this. */
@@ -40,8 +40,11 @@ export const libp2pDefaults = Object.freeze({
   silentChecksAllowed: 3,
   /** A link younger than this that meets another to the same peer: both sides dialled at once. */
   simultaneousDialMs: 5_000,
-  /** A link older than this must carry gossip streams both ways, or it is renewed. */
-  gossipGraceMs: 30_000,
+  /**
+   * A link older than this must carry gossip streams both ways, or it is renewed: gossipsub opens one each way and never again.
+   * Opening them takes about five round trips.
+   */
+  gossipGraceMs: 10_000,
   /** How long a dial that lost against the peer's own waits for that one to come up. */
   rivalDialMs: 1_000,
   /** How long a peer that was hung up on is neither dialled nor accepted. */

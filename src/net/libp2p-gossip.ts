@@ -126,7 +126,7 @@ export class Libp2pGossip {
 }
 
 /** @throws MurmurateError `INVALID_REQUEST` */
-export function assertGossipFits(data: Uint8Array): void {
+function assertGossipFits(data: Uint8Array): void {
   if (data.byteLength <= maxGossipBytes) return
   throw new MurmurateError(
     'INVALID_REQUEST',

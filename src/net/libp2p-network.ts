@@ -1,3 +1,4 @@
+import '../core/polyfill.js'
 import type { PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'

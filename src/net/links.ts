@@ -81,6 +81,7 @@ export class Links {
 
   /** Cuts a link and keeps it down for a while. */
   async hold(peer: NodeId): Promise<void> {
+    for (const held of this.#heldUntilMs.keys()) this.isHeld(held)
     this.#heldUntilMs.set(peer, this.#init.clock.monotonic() + this.#init.knobs.hangUpHoldMs)
     const links = this.#links.get(peer) ?? []
     await Promise.all(links.map(({ connection }) => closeOrAbort(connection)))
@@ -184,12 +185,12 @@ export function nodeIdOf(peerId: PeerId): NodeId | undefined {
   }
 }
 
-/** gossipsub opens one stream each way and never again: without either it is deaf or dumb on this link for good. */
+/** Whether gossip can flow both ways: without either stream the link is deaf or dumb for good. */
 function carriesGossip(connection: Connection): boolean {
-  const directions = connection.streams
-    .filter((stream) => gossipProtocol.test(stream.protocol))
-    .map((stream) => stream.direction)
-  return directions.includes('inbound') && directions.includes('outbound')
+  const gossip = connection.streams.filter((stream) => gossipProtocol.test(stream.protocol))
+  const speaks = gossip.some((stream) => stream.direction === 'outbound' && stream.writeStatus === 'writable')
+  const hears = gossip.some((stream) => stream.direction === 'inbound' && stream.remoteWriteStatus === 'writable')
+  return speaks && hears
 }
 
 async function closeOrAbort(connection: Connection): Promise<void> {

@@ -11,8 +11,8 @@ const windowBytes = 256 * 1024
 /** How long a channel whose handler is done waits for the other end to close too, as with libp2p. */
 const lingerMs = 30_000
 
-/** One end of a channel in memory. */
-export interface MemoryChannelInit {
+/** What one node brings to its end of a channel. */
+export interface MemoryChannelEnd {
   readonly clock: Clock
   /** Draws how long the next frame takes, in ms. */
   readonly latencyMs: () => number
@@ -23,6 +23,12 @@ export interface MemoryChannelInit {
   readonly onSent: (bytes: number) => void
   /** Bytes that arrive at this end. */
   readonly onReceived: (bytes: number) => void
+}
+
+/** What an end of a channel is made of. */
+export interface MemoryChannelInit extends MemoryChannelEnd {
+  /** Whether what arrives now gets through: not once the link is broken. */
+  readonly passes: () => boolean
   /** Both ends have closed, or the channel broke. */
   readonly onFreed: () => void
 }
@@ -35,7 +41,6 @@ export class MemoryChannel implements Channel {
   /** What is under way to the other end, in order, whatever the latency of each. */
   readonly #underWay: (() => void)[] = []
   #underWayBytes = 0
-  #lastArrivalMs = 0
   #other: MemoryChannel | undefined
   #waiting: (() => void)[] = []
   #closedByUs = false
@@ -111,11 +116,13 @@ export class MemoryChannel implements Channel {
     this.#linger = this.#init.clock.setTimer(lingerMs, () => this.abort(this.#networkError('The peer did not close')))
   }
 
+  /** Each arrival takes out the oldest: a frame with a short way does not overtake one with a long way. */
   #deliver(action: () => void): void {
-    const now = this.#init.clock.monotonic()
-    this.#lastArrivalMs = Math.max(this.#lastArrivalMs, now + this.#init.latencyMs())
     this.#underWay.push(action)
-    this.#init.clock.setTimer(this.#lastArrivalMs - now, () => this.#underWay.shift()?.())
+    this.#init.clock.setTimer(this.#init.latencyMs(), () => {
+      const oldest = this.#underWay.shift()
+      if (this.#init.passes()) oldest?.()
+    })
   }
 
   /** A frame arrives. */

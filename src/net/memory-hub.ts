@@ -1,7 +1,7 @@
 import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
-import type { MemoryChannel, MemoryChannelInit } from './memory-channel.js'
+import type { MemoryChannel, MemoryChannelEnd } from './memory-channel.js'
 import type { GossipMessage } from './network.js'
 
 /** What the air between the nodes is like. */
@@ -37,12 +37,7 @@ export interface MemoryNode {
   /** Takes a gossip message, `again` when it is a duplicate that slipped through. */
   hear(message: MemoryGossip, sender: NodeId, again: boolean): void
   /** Takes the other end of a channel and returns the opener's, or undefined when it does not serve the protocol. */
-  accept(
-    protocol: string,
-    link: MemoryLink,
-    opener: Omit<MemoryChannelInit, 'onFreed'>,
-    from: NodeId
-  ): MemoryChannel | undefined
+  accept(protocol: string, link: MemoryLink, opener: MemoryChannelEnd, from: NodeId): MemoryChannel | undefined
 }
 
 /** A link between two nodes that are running. */

@@ -1,10 +1,11 @@
+import '../core/polyfill.js'
 import { createHash } from 'node:crypto'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { sleep, type Clock } from '../core/environment.js'
 import { MurmurateError, messageOf } from '../core/errors.js'
 import { parseNodeId, type NodeId } from '../core/ids.js'
 import { silentLogger, type Logger } from '../core/logger.js'
-import { MemoryChannel, type MemoryChannelInit } from './memory-channel.js'
+import { MemoryChannel, type MemoryChannelEnd } from './memory-channel.js'
 import { MemoryHub, type MemoryGossip, type MemoryLink, type MemoryNode } from './memory-hub.js'
 import {
   maxGossipBytes,
@@ -113,7 +114,7 @@ export class MemoryNetwork implements Network {
     const link = this.#hub.link(this.nodeId, peer)
     if (link === undefined)
       throw new MurmurateError('NETWORK_ERROR', `There is no link to ${peer}`, { details: { peer } })
-    const channel = this.#hub.node(peer)?.accept(protocol, link, this.#channelInit(peer, options), this.nodeId)
+    const channel = this.#hub.node(peer)?.accept(protocol, link, this.#channelEnd(peer, options), this.nodeId)
     if (channel === undefined) {
       throw new MurmurateError('NETWORK_ERROR', `${peer} does not speak ${protocol}`, { details: { peer, protocol } })
     }
@@ -203,26 +204,20 @@ export class MemoryNetwork implements Network {
     return true
   }
 
-  #accept(
-    protocol: string,
-    link: MemoryLink,
-    opener: Omit<MemoryChannelInit, 'onFreed'>,
-    from: NodeId
-  ): MemoryChannel | undefined {
+  #accept(protocol: string, link: MemoryLink, opener: MemoryChannelEnd, from: NodeId): MemoryChannel | undefined {
     const served = this.#protocols.get(protocol)
     if (served === undefined) return undefined
-    const theirs = new MemoryChannel({ ...opener, onFreed: () => link.channels.delete(theirs) })
-    const ours = new MemoryChannel({
-      ...this.#channelInit(from, served.options),
-      onFreed: () => link.channels.delete(ours)
-    })
+    const passes = (): boolean => !link.broken
+    const theirs = new MemoryChannel({ ...opener, passes, onFreed: () => link.channels.delete(theirs) })
+    const own = this.#channelEnd(from, served.options)
+    const ours = new MemoryChannel({ ...own, passes, onFreed: () => link.channels.delete(ours) })
     theirs.join(ours)
     link.channels.add(theirs).add(ours)
     void this.#run(protocol, served, ours)
     return theirs
   }
 
-  #channelInit(peer: NodeId, options: ServeOptions): Omit<MemoryChannelInit, 'onFreed'> {
+  #channelEnd(peer: NodeId, options: ServeOptions): MemoryChannelEnd {
     return {
       clock: this.#clock,
       latencyMs: () => this.#hub.latencyMs(),

@@ -38,11 +38,21 @@ export interface OpenOptions extends AbortOptions, ServeOptions {}
 export interface Channel {
   readonly peer: NodeId
   /**
-   * Sends one frame, given as parts that are put together on the wire without being copied here.
-   * Resolves when the channel can take more; rejects with `NETWORK_ERROR` when it is closed.
+   * Sends one frame, given as parts that are put together on the wire without being copied here: they must not change until
+   * it resolves. It resolves when the channel can take more. Frames sent without waiting stay whole and in order.
+   *
+   * A signal ends the wait; the frame may get out all the same.
+   *
+   * @throws MurmurateError `NETWORK_ERROR` when the channel is closed, `FRAME_TOO_LARGE` above its limit, `ABORTED`
    */
   send(parts: readonly Uint8Array[], options?: AbortOptions): Promise<void>
-  /** Each frame as it comes in; ends when the peer has closed, throws `NETWORK_ERROR` when the link broke. */
+  /**
+   * Each frame as it comes in. Leaving the loop keeps the rest for the next call, and the channel open. A small frame may be a
+   * view of a larger buffer: copy what is kept for long.
+   *
+   * Ends when the peer has closed; throws `NETWORK_ERROR` when the link broke or the peer aborted, `FRAME_TOO_LARGE` when the
+   * peer announced a frame above the limit, `INVALID_REQUEST` when someone else is reading.
+   */
   frames(): AsyncIterable<Uint8Array>
   /** Says that nothing more will be sent, lets what was sent get out, and frees the channel once the peer closed too. */
   close(): Promise<void>
@@ -62,16 +72,21 @@ export interface Network extends Startable {
   peers(): readonly NodeId[]
   /** Addresses that others can dial, as multiaddrs ending in `/p2p/<id>`. Empty before start. */
   addresses(): readonly string[]
-  /** Hears of links that come and go. */
+  /** Hears of links that come and go: one `connected`, then one `disconnected`, however many connections a link is made of. */
   onPeer(listener: (event: PeerEvent) => void): Unsubscribe
   /**
    * Sends a message to every subscriber of a topic in the mesh, over several hops, sometimes not or twice.
    * Resolves to the number of neighbours it was handed to.
    *
-   * @throws MurmurateError `INVALID_REQUEST` above `maxGossipBytes`
+   * Bytes that were published on this topic within two minutes go to nobody again.
+   *
+   * @throws MurmurateError `INVALID_REQUEST` above `maxGossipBytes`, `NOT_STARTED`
    */
   publish(topic: string, data: Uint8Array): Promise<number>
-  /** Receives the messages of a topic; the handler's verdict decides whether they travel on. One handler a topic. */
+  /**
+   * Receives the messages of a topic; the handler's verdict decides whether they travel on. One handler a topic: a second
+   * one is refused with `INVALID_REQUEST`. Stays over stop and start.
+   */
   subscribe(topic: string, handler: (message: GossipMessage) => GossipVerdict): Unsubscribe
   /**
    * Opens a channel to a connected peer.
@@ -79,9 +94,18 @@ export interface Network extends Startable {
    * @throws MurmurateError `NETWORK_ERROR` when there is no link or the peer does not speak the protocol
    */
   open(peer: NodeId, protocol: string, options: OpenOptions): Promise<Channel>
-  /** Accepts channels of a protocol. When the handler settles, the channel is freed. */
+  /**
+   * Accepts channels of a protocol. When the handler resolves, what it sent still gets out and the channel is freed; when it
+   * rejects, the channel is aborted. One handler a protocol: a second one is refused with `INVALID_REQUEST`. Stays over stop
+   * and start.
+   */
   serve(protocol: string, handler: (channel: Channel) => Promise<void>, options: ServeOptions): Unsubscribe
-  /** Dials a multiaddr and keeps trying to stay connected to it. */
+  /**
+   * Dials a multiaddr, resolves to who answered, and from then on dials it again whenever the link is lost.
+   *
+   * @throws MurmurateError `NETWORK_ERROR` when nobody of this mesh answers within seconds: it is then not tried again;
+   * `INVALID_REQUEST` when it is malformed, `NOT_STARTED`, `ABORTED`
+   */
   dial(address: string, options?: AbortOptions): Promise<NodeId>
   /** Cuts the link to a peer, and keeps it down for a minute unless `dial` is called here: the peer may not come back before. */
   hangUp(peer: NodeId): Promise<void>

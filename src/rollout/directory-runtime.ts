@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MurmurateError, systemCode } from '../core/errors.js'
 import type { ModelId } from '../core/ids.js'
+import { nameProblem } from '../blobs/file-name.js'
 import { runCommand, type Command } from './command.js'
 import type { Runtime, RuntimeArtifact, RuntimeFactory } from './runtime.js'
 
@@ -50,6 +51,7 @@ class DirectoryRuntime implements Runtime {
   }
 
   async load(artifact: RuntimeArtifact, { signal }: AbortOptions): Promise<void> {
+    for (const { name } of artifact.files) checkName(name)
     const before = await linkTarget(this.#current)
     const next = await this.#stage(artifact, before)
     throwIfAborted(signal)
@@ -101,11 +103,15 @@ class DirectoryRuntime implements Runtime {
   }
 }
 
+/** @throws MurmurateError `MALFORMED` for a name that is no path below the directory */
+function checkName(name: string): void {
+  const problem = nameProblem(name)
+  if (problem === undefined) return
+  throw new MurmurateError('MALFORMED', `The file name ${JSON.stringify(name)} cannot be used: ${problem}`)
+}
+
 /** Makes a file appear in a directory under its name in the release. */
 async function linkFile(path: string, directory: string, name: string): Promise<void> {
-  if (name.split(/[/\\]/).some((part) => part === '' || part === '.' || part === '..') || name.includes('\0')) {
-    throw new MurmurateError('MALFORMED', `The file name ${JSON.stringify(name)} leaves the directory`)
-  }
   await mkdir(dirname(join(directory, name)), { recursive: true })
   await symlink(path, join(directory, name))
 }

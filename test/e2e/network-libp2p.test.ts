@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, expect, test } from 'vitest'
-import { systemEnvironment } from '../../src/core/environment.js'
+import { every, systemEnvironment } from '../../src/core/environment.js'
 import { errorCode } from '../../src/core/errors.js'
 import { ephemeralKeyPair } from '../../src/identity/keypair.js'
 import type { Libp2pNetwork, Libp2pNetworkInit } from '../../src/net/libp2p-network.js'
@@ -67,7 +67,7 @@ test('nodes of two meshes do not find each other', async () => {
   const a = await start({ discovery: true }, one)
   const stranger = await start({ discovery: true }, two)
   const b = await start({ discovery: true }, one)
-  await until('the link inside the mesh', () => a.peers().includes(b.nodeId))
+  await until('the link inside the mesh', () => a.peers().includes(b.nodeId) && b.peers().includes(a.nodeId))
   expect([a.peers(), b.peers(), stranger.peers()]).toEqual([[b.nodeId], [a.nodeId], []])
 })
 
@@ -102,19 +102,22 @@ test('a dial without an id to a peer that has a link finds that link', async () 
   expect(events).toEqual([])
 })
 
-test('120 silent sockets from one host, four times what libp2p allows, do not lock out an honest dialler', async () => {
+test('twenty silent sockets a second do not lock out an honest dialler, and are dropped', async () => {
   const node = await start()
-  sockets = Array.from({ length: 120 }, () => connect(portOf(node), '127.0.0.1'))
-  for (const socket of sockets) socket.on('error', () => {}).resume()
-  await until('the sockets to be open or refused', () => sockets.every((socket) => !socket.connecting))
-  // Of the 50 a second that one host may open, silent ones take their share; a second later there is room again.
+  const openOne = (): void => {
+    sockets.push(
+      connect(portOf(node), '127.0.0.1')
+        .on('error', () => {})
+        .resume()
+    )
+  }
+  const attack = every(systemEnvironment, 50, openOne)
+  // With libp2p's own limits ten of them lock the node for ten seconds.
+  await until('the attack to be under way', () => sockets.length >= 60)
   const honest = await start()
-  await until(
-    'the honest node to join',
-    async () => (await codeOf(honest.dial(addressOf(node)))) === 'nothing was thrown',
-    5000
-  )
-  await until('the silent sockets to be dropped', () => sockets.every((socket) => socket.closed))
+  expect(await inTime('the honest node to join', honest.dial(addressOf(node)), 2500)).toBe(node.nodeId)
+  attack.cancel()
+  await until('the silent sockets to be dropped', () => sockets.every((socket) => socket.closed), 5000)
 })
 
 test('a port in use is named; the node can start elsewhere after that, and nothing is left', async () => {
@@ -186,7 +189,7 @@ test('a reader that does not pull bounds the memory of both: 200 MB do not fit i
   })
   await sender.dial(addressOf(reader))
   const channel = await sender.open(reader.nodeId, '/bulk/1', { maxFrameBytes: 2 ** 20 })
-  const before = heldBytes()
+  const before = await heldBytes()
   let sent = 0
   const send = async (): Promise<void> => {
     for (; sent < 200; sent++) await channel.send([Buffer.allocUnsafe(2 ** 20)])
@@ -202,17 +205,17 @@ test('a reader that does not pull bounds the memory of both: 200 MB do not fit i
     return same > 60
   })
   expect(sent).toBeLessThan(5)
-  expect(heldBytes() - before).toBeLessThan(10 * 2 ** 20)
+  expect((await heldBytes()) - before).toBeLessThan(10 * 2 ** 20)
   let received = 0
   let most = 0
   for await (const frame of (await accepted).frames()) {
     received += frame.byteLength
-    if (received % (20 * 2 ** 20) === 0) most = Math.max(most, heldBytes() - before)
+    if (received % (20 * 2 ** 20) === 0) most = Math.max(most, (await heldBytes()) - before)
   }
   await sending
   await channel.close()
   expect(received).toBe(200 * 2 ** 20)
-  expect(most).toBeLessThan(25 * 2 ** 20)
+  expect(most).toBeLessThan(10 * 2 ** 20)
 }, 60_000)
 
 test('sixteen nodes behind one address hear each other: being neighbours is no offence', async () => {
@@ -232,7 +235,9 @@ test('sixteen nodes behind one address hear each other: being neighbours is no o
     turn++
     await center.publish('news', Buffer.from(`center ${turn}`))
     await Promise.all(others.map((network, index) => network.publish('news', Buffer.from(`other ${index}`))))
-    const ofCenter = others.every(({ nodeId }) => [...(heard.get(nodeId) ?? [])].some((text) => text.startsWith('center')))
+    const ofCenter = others.every(({ nodeId }) =>
+      [...(heard.get(nodeId) ?? [])].some((text) => text.startsWith('center'))
+    )
     return ofCenter && heard.get(center.nodeId)?.size === others.length
   }
   await until('everyone to be heard', spread, 20_000)
@@ -251,9 +256,12 @@ test('after stop the process ends by itself, and nothing was printed', async () 
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Bytes of buffers that are alive. */
-function heldBytes(): number {
-  collectGarbage()
+/** Bytes of buffers that are alive. A buffer is freed some turns after its owner was collected. */
+async function heldBytes(): Promise<number> {
+  for (let turn = 0; turn < 3; turn++) {
+    collectGarbage()
+    await new Promise((resolve) => setImmediate(resolve))
+  }
   return process.memoryUsage().arrayBuffers
 }
 

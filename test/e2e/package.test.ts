@@ -30,7 +30,9 @@ it('the minimal example runs from the installed package', async () => {
 })
 
 it('the command runs from the installed package', async () => {
-  const { stdout } = await run(process.execPath, ['node_modules/murmurate/dist/cli/main.js', 'secret'], { cwd: project })
+  const { stdout } = await run(process.execPath, ['node_modules/murmurate/dist/cli/main.js', 'secret'], {
+    cwd: project
+  })
   expect(stdout).toMatch(/^murmurate-secret-1:/)
 })
 

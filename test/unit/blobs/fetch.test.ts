@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { cidOf } from '../../../src/blobs/cid.js'
 import { Blobs, type Artifact, type TransferProgress } from '../../../src/blobs/blobs.js'
+import type { MurmurateError } from '../../../src/core/errors.js'
 import { MemoryBlobStore } from '../../../src/blobs/memory-blob-store.js'
 import { safetensorsBytes, seededBytes, smallModel } from '../../support/safetensors.js'
 import { VirtualClock } from '../../support/virtual-clock.js'
@@ -162,7 +163,8 @@ test('one of two fetches that share a file may give up', async () => {
   const manifest = await swarm.publish(source, model)
   const receiver = await swarm.add({ init: { tickMs: 2 } })
   const controller = new AbortController()
-  const quitter = receiver.blobs.fetch(manifest, { signal: controller.signal, onProgress: () => controller.abort() })
+  const onProgress = ({ receivedBytes }: TransferProgress): void => void (receivedBytes > 0 && controller.abort())
+  const quitter = receiver.blobs.fetch(manifest, { signal: controller.signal, onProgress })
   const other = receiver.blobs.fetch(manifest)
   await expect(quitter).rejects.toMatchObject({ code: 'ABORTED' })
   expect(Buffer.compare(await bytesOf((await inTime('the other', other)).artifact), model)).toBe(0)
@@ -185,8 +187,13 @@ test('two fetches do not count on the same room', async () => {
   const manifests = [await swarm.publish(source, model), await swarm.publish(source, other)]
   const receiver = await swarm.add({ capacityBytes: Math.floor(model.length * 1.5) })
   const results = await Promise.allSettled(manifests.map((manifest) => receiver.blobs.fetch(manifest)))
-  const refused = results.filter((result) => result.status === 'rejected')
-  expect(refused.map(({ reason }) => (reason as { code: string }).code)).toEqual(['INSUFFICIENT_STORAGE'])
+  const refused = results.filter((result) => result.status === 'rejected').map(({ reason }) => reason as MurmurateError)
+  // It was refused before it wrote anything: it asked for the whole.
+  const requiredBytes = model.length + Math.ceil(model.length * 0.01)
+  expect(refused.map(({ code, details }) => [code, details.requiredBytes])).toEqual([
+    ['INSUFFICIENT_STORAGE', requiredBytes]
+  ])
+  expect(receiver.store.files().length).toBe(1)
 })
 
 test('removing a manifest removes what no other manifest uses', async () => {

@@ -21,6 +21,8 @@ export interface SwarmNode {
   readonly network: MemoryNetwork
   readonly store: BlobStore
   readonly blobs: Blobs
+  /** What it warned of. */
+  readonly warnings: readonly string[]
 }
 
 /** How to make a node. */
@@ -65,10 +67,12 @@ export class Swarm {
   async add(options: NodeOptions = {}): Promise<SwarmNode> {
     const network = await this.network()
     const store = options.store ?? this.store(network.nodeId, options.capacityBytes)
-    const components = { network, store, environment: systemEnvironment, logger: silentLogger }
+    const warnings: string[] = []
+    const logger = { ...silentLogger, warn: (line: string) => void warnings.push(line) }
+    const components = { network, store, environment: systemEnvironment, logger }
     const blobs = new Blobs(components, { ...quick, ...options.init })
     await blobs.start()
-    const node = { nodeId: network.nodeId, network, store, blobs }
+    const node = { nodeId: network.nodeId, network, store, blobs, warnings }
     this.#nodes.push(node)
     return node
   }

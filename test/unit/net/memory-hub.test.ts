@@ -106,6 +106,24 @@ describe('the memory hub', () => {
     expect(nodes.map((node) => node.peers().length)).toEqual([1, 1])
   })
 
+  test('once the cable is cut nothing passes, even before it is noticed', async () => {
+    const { clock, hub, nodes, id, log } = world(4, 2, { latencyMs: [1, 100] })
+    await clock.advance(200)
+    const received: Uint8Array[] = []
+    const read = async (channel: { frames(): AsyncIterable<Uint8Array> }): Promise<void> => {
+      for await (const frame of channel.frames()) received.push(frame)
+    }
+    nodes[1]?.serve('/read/1', read, { maxFrameBytes: 10 })
+    const opening = nodes[0]?.open(id(1), '/read/1', { maxFrameBytes: 10 })
+    await clock.advance(200)
+    const channel = await opening
+    hub.cut(id(0), id(1))
+    for (let count = 0; count < 50; count++) void channel?.send([Uint8Array.of(count)]).catch(() => {})
+    for (let count = 0; count < 50; count++) void publish(nodes[0], `late ${count}`)
+    await clock.advance(1000)
+    expect([received.length, log.filter((line) => line.includes('late')).length]).toEqual([0, 0])
+  })
+
   test('gossip is lost and doubled as told', async () => {
     const { clock, nodes, heard } = world(5, 2, { gossipLoss: 0.25, gossipDuplication: 0.5 })
     await clock.advance(10)

@@ -17,7 +17,7 @@ async function pair(fleet: RolloutFleet): Promise<[FleetNode, FleetNode]> {
   return [publisher, node]
 }
 
-test('[ROLL-15] a subscription begins with the present verdict, tells each change once, and ends when the rollout is complete', async () => {
+test('[ROLL-8] a subscription begins with the present verdict, tells each change once, and ends when the rollout is complete', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
   node.blobs.fetchMs = 4000
@@ -35,7 +35,7 @@ test('[ROLL-15] a subscription begins with the present verdict, tells each chang
   expect(seen.length).toBeLessThanOrEqual(1 + duration / figures.coalesceMs)
 })
 
-test('[ROLL-15] whoever watches hears how fast it goes and when it will be done', async () => {
+test('[ROLL-8] whoever watches hears how fast it goes and when it will be done', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
   node.blobs.fetchMs = 8000
@@ -51,7 +51,7 @@ test('[ROLL-15] whoever watches hears how fast it goes and when it will be done'
   expect(seen.at(-1)?.estimatedCompletion).toBeUndefined()
 })
 
-test('[ROLL-15] with follow it goes on after completion, until it is returned', async () => {
+test('[ROLL-8] with follow it goes on after completion, until it is returned', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
   await fleet.clock.run(publisher.distribution.distributeModel(model, '1.0.0'))
@@ -66,7 +66,7 @@ test('[ROLL-15] with follow it goes on after completion, until it is returned', 
   expect(await verdicts.next()).toEqual({ value: undefined, done: true })
 })
 
-test('[ROLL-15] returning a subscription leaves no timer behind', async () => {
+test('[ROLL-8] returning a subscription leaves no timer behind', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
   await fleet.clock.run(publisher.distribution.distributeModel(model, '1.0.0'))
@@ -82,7 +82,7 @@ test('[ROLL-15] returning a subscription leaves no timer behind', async () => {
   expect(fleet.clock.pending).toBe(0)
 })
 
-test('[ROLL-15] an abort ends a subscription with ABORTED', async () => {
+test('[ROLL-8] an abort ends a subscription with ABORTED', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
   node.blobs.fetchMs = 600_000
@@ -98,7 +98,7 @@ test('[ROLL-15] an abort ends a subscription with ABORTED', async () => {
   expect(await late.next().catch(errorCode)).toBe('ABORTED')
 })
 
-test('[ROLL-13] a node that goes away becomes a network partition in time, without any other event', async () => {
+test('[ROLL-7] a node that goes away becomes a network partition in time, without any other event', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
   node.blobs.fetchMs = 600_000

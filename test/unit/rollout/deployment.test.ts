@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { all } from '../../../src/models/scope.js'
 import { model, RolloutFleet, version } from '../../support/rollout-fleet.js'
 
-test('[ROLL-20] a first install loads the version, checks it, and only then counts as current', async () => {
+test('[ROLL-10] a first install loads the version, checks it, and only then counts as current', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0'])
@@ -25,7 +25,7 @@ test('[ROLL-20] a first install loads the version, checks it, and only then coun
   expect(node.status).toMatchObject({ attempt: 1, target: { version: '1.0.0', variant: 'any' } })
 })
 
-test('[ROLL-20] an upgrade serves the old version until the new one has passed its check', async () => {
+test('[ROLL-10] an upgrade serves the old version until the new one has passed its check', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0', '2.0.0'])
@@ -40,7 +40,7 @@ test('[ROLL-20] an upgrade serves the old version until the new one has passed i
   expect([...currents].filter((text) => text.endsWith('2.0.0'))).toEqual(['operational: 2.0.0'])
 })
 
-test('[ROLL-21] a version that fails its check is taken back, and the blocker says why', async () => {
+test('[ROLL-11] a version that fails its check is taken back, and the blocker says why', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0', '2.0.0'])
@@ -59,7 +59,7 @@ test('[ROLL-21] a version that fails its check is taken back, and the blocker sa
   expect(node.distribution.convergenceStatus(model, '2.0.0')).toMatchObject({ state: 'complete', failed: 1 })
 })
 
-test('[ROLL-21] the check must keep passing for the soak time', async () => {
+test('[ROLL-11] the check must keep passing for the soak time', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0, { init: { soakMs: 10_000, soakCheckPeriodMs: 1000 } })
   await fleet.publish(node, ['1.0.0'])
@@ -72,7 +72,7 @@ test('[ROLL-21] the check must keep passing for the soak time', async () => {
   expect(node.status.current).toBeNull()
 })
 
-test('[ROLL-22] a first install that fails is unloaded, visible, and not tried again for the same rollout', async () => {
+test('[ROLL-11] a first install that fails is unloaded, visible, and not tried again for the same rollout', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0'])
@@ -91,7 +91,7 @@ test('[ROLL-22] a first install that fails is unloaded, visible, and not tried a
   await fleet.until('a new rollout is tried', () => again.status.phase === 'operational')
 })
 
-test('[ROLL-22] a version that failed is not tried again after a start at which the version before did not work either', async () => {
+test('[ROLL-11] a version that failed is not tried again after a start at which the version before did not work either', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0', '2.0.0'])
@@ -111,7 +111,7 @@ test('[ROLL-22] a version that failed is not tried again after a start at which 
   expect(again.runtime.calls).not.toContain('load 2.0.0')
 })
 
-test('[ROLL-23] after a start in the middle of verifying, the version that ran serves first', async () => {
+test('[ROLL-12] after a start in the middle of verifying, the version that ran serves first', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0', '2.0.0'])
@@ -127,7 +127,7 @@ test('[ROLL-23] after a start in the middle of verifying, the version that ran s
   expect(again.status.attempt).toBe(2)
 })
 
-test('[ROLL-23] a version that does not run after a start is degraded, says so however long the reason is, and is tried again', async () => {
+test('[ROLL-12] a version that does not run after a start is degraded, says so however long the reason is, and is tried again', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.publish(node, ['1.0.0'])
@@ -145,7 +145,7 @@ test('[ROLL-23] a version that does not run after a start is degraded, says so h
   expect(again.blocker).toBeUndefined()
 })
 
-test('[ROLL-24] a runtime that ignores its signal still runs out of time, and the version before is restored', async () => {
+test('[ROLL-13] a runtime that ignores its signal still runs out of time, and the version before is restored', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0, { init: { loadTimeoutMs: 20_000 } })
   await fleet.publish(node, ['1.0.0', '2.0.0'])
@@ -159,7 +159,7 @@ test('[ROLL-24] a runtime that ignores its signal still runs out of time, and th
   )
 })
 
-test('[ROLL-24] a call that is told to end has ended before the next one begins', async () => {
+test('[ROLL-13] a call that is told to end has ended before the next one begins', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0, { init: { checkTimeoutMs: 5000 } })
   await fleet.publish(node, ['1.0.0', '2.0.0'])
@@ -189,7 +189,7 @@ test('[ROLL-24] a call that is told to end has ended before the next one begins'
   expect(runtime.mostActive).toBe(1)
 })
 
-test('[ROLL-25] older versions are freed, the one before and those published here stay', async () => {
+test('[ROLL-14] older versions are freed, the one before and those published here stay', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = [await fleet.start(0), await fleet.start(1)]
   await fleet.publish(publisher, ['1.0.0', '2.0.0', '3.0.0'])
@@ -207,7 +207,7 @@ test('[ROLL-25] older versions are freed, the one before and those published her
   expect(publisher.blobs.held.size).toBe(3)
 })
 
-test('[ROLL-25] a store that cannot remove an old version does not undo the new one', async () => {
+test('[ROLL-14] a store that cannot remove an old version does not undo the new one', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = [await fleet.start(0), await fleet.start(1, { init: { keepVersions: 1 } })]
   await fleet.publish(publisher, ['1.0.0', '2.0.0'])

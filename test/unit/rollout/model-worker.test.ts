@@ -27,7 +27,7 @@ const runs = (node: FleetNode, version: string): (() => boolean) => {
   return () => node.status.phase === 'operational' && node.status.current?.version === version
 }
 
-test('[ROLL-30] a cancel during the download keeps what runs', async () => {
+test('[ROLL-15] a cancel during the download keeps what runs', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0', '2.0.0'])
   await distribute(fleet, publisher, node, '1.0.0')
@@ -47,7 +47,7 @@ test('[ROLL-30] a cancel during the download keeps what runs', async () => {
   expect(publisher.distribution.convergenceStatus(model, '1.0.0')).toMatchObject({ converged: 1, superseded: 0 })
 })
 
-test('[ROLL-30] a node that has finished is not turned back by a cancel', async () => {
+test('[ROLL-15] a node that has finished is not turned back by a cancel', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0'])
   const handle = await distribute(fleet, publisher, node, '1.0.0')
@@ -58,7 +58,7 @@ test('[ROLL-30] a node that has finished is not turned back by a cancel', async 
   expect(publisher.distribution.convergenceStatus(model, '1.0.0')).toMatchObject({ state: 'cancelled', converged: 1 })
 })
 
-test('[ROLL-31] a later rollout stops the download of the one before', async () => {
+test('[ROLL-15] a later rollout stops the download of the one before', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0', '2.0.0'])
   node.blobs.fetchMs = 600_000
@@ -71,7 +71,7 @@ test('[ROLL-31] a later rollout stops the download of the one before', async () 
   expect(publisher.distribution.convergenceStatus(model, '1.0.0')).toMatchObject({ superseded: 1, totalPlatforms: 1 })
 })
 
-test('[ROLL-31] a later rollout that comes while the node still looks at the one before is not overlooked', async () => {
+test('[ROLL-15] a later rollout that comes while the node still looks at the one before is not overlooked', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0', '2.0.0'])
   const question = Promise.withResolvers<number>()
@@ -87,7 +87,7 @@ test('[ROLL-31] a later rollout that comes while the node still looks at the one
   expect(node.status.target?.version).toBe('2.0.0')
 })
 
-test('[ROLL-32] too little space blocks with the numbers, keeps its since, and goes on by itself when space returns', async () => {
+test('[ROLL-16] too little space blocks with the numbers, keeps its since, and goes on by itself when space returns', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, [])
   await fleet.publish(publisher, ['1.0.0'], { files: [{ path: `model:${64 * mb}` }] })
@@ -106,7 +106,7 @@ test('[ROLL-32] too little space blocks with the numbers, keeps its since, and g
   expect(node.status.blocker).toBeUndefined()
 })
 
-test('[ROLL-32] a transfer that the disk refuses is tried again, and the blocker keeps its since', async () => {
+test('[ROLL-16] a transfer that the disk refuses is tried again, and the blocker keeps its since', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0'])
   const details = { requiredBytes: 5000, availableBytes: 4000 }
@@ -123,7 +123,7 @@ test('[ROLL-32] a transfer that the disk refuses is tried again, and the blocker
   expect(sinces.size).toBeLessThan(3)
 })
 
-test('[ROLL-33] an application that says "not now" makes its node busy; it is asked again without fetching again', async () => {
+test('[ROLL-16] an application that says "not now" makes its node busy; it is asked again without fetching again', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0'])
   node.runtime.isReady = false
@@ -141,7 +141,7 @@ test('[ROLL-33] an application that says "not now" makes its node busy; it is as
   await fleet.until('it runs', runs(node, '1.0.0'), 35_000)
 })
 
-test('[ROLL-33] what no step expects is shown as unknown, with its message, and tried again', async () => {
+test('[ROLL-6] what no step expects is shown as unknown, with its message, and tried again', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0'])
   node.runtime.readyFails = true
@@ -153,7 +153,7 @@ test('[ROLL-33] what no step expects is shown as unknown, with its message, and 
   expect(node.blocker).toBeUndefined()
 })
 
-test('[ROLL-33] a transfer in which nothing comes in says why', async () => {
+test('[ROLL-6] a transfer in which nothing comes in says why', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0'])
   node.blobs.stalledBecause = 'no peer that may be asked is connected'
@@ -162,7 +162,7 @@ test('[ROLL-33] a transfer in which nothing comes in says why', async () => {
   expect(node.blocker).toBe('transferFailed: no peer that may be asked is connected')
 })
 
-test('[ROLL-34] a lower version is refused unless the rollout allows it or is a rollback', async () => {
+test('[ROLL-17] a lower version is refused unless the rollout allows it or is a rollback', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, ['1.0.0', '2.0.0'])
   await distribute(fleet, publisher, node, '2.0.0')
@@ -186,7 +186,7 @@ test('[ROLL-34] a lower version is refused unless the rollout allows it or is a 
   await fleet.until('a downgrade that is allowed is obeyed', runs(node, '1.0.0'))
 })
 
-test('[ROLL-35] a node that no variant fits says why of each, with the numbers of the closest', async () => {
+test('[ROLL-6] a node that no variant fits says why of each, with the numbers of the closest', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet, [])
   await fleet.clock.run(
@@ -206,7 +206,7 @@ test('[ROLL-35] a node that no variant fits says why of each, with the numbers o
   expect(node.blocker).toContain('arm needs aarch64, the node has x86_64')
 })
 
-test('[ROLL-36] stopping during each phase ends everything that runs, and the next start goes on from there', async () => {
+test('[ROLL-18] stopping during each phase ends everything that runs, and the next start goes on from there', async () => {
   const phases: readonly Phase[] = ['downloading', 'loading', 'verifying', 'operational']
   for (const phase of phases) {
     const fleet = new RolloutFleet()
@@ -229,7 +229,7 @@ test('[ROLL-36] stopping during each phase ends everything that runs, and the ne
   }
 })
 
-test('[ROLL-36] stopping while nothing is asked, and twice, does no harm', async () => {
+test('[ROLL-18] stopping while nothing is asked, and twice, does no harm', async () => {
   const fleet = new RolloutFleet()
   const node = await fleet.start(0)
   await fleet.clock.run(node.stop())

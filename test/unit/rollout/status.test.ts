@@ -28,7 +28,7 @@ const blocker = {
   unit: 'bytes'
 } as const
 
-test('[ROLL-10] a blocker keeps its since while its reason stays, whatever its numbers, and loses it with the reason', () => {
+test('[ROLL-5] a blocker keeps its since while its reason stays, whatever its numbers, and loses it with the reason', () => {
   const first = advance(noStatus, { phase: 'queued', target, blocker }, 1000)
   const second = advance(first, { phase: 'queued', blocker: { ...blocker, available: 5, message: 'short of 4' } }, 2000)
   const third = advance(second, { phase: 'queued', blocker: { reason: 'nodeBusy', message: 'not now' } }, 3000)
@@ -38,7 +38,7 @@ test('[ROLL-10] a blocker keeps its since while its reason stays, whatever its n
   expect(advance(first, { phase: 'downloading' }, 2000).blocker).toBeUndefined()
 })
 
-test('[ROLL-10] since tells when the phase began; a step within it changes nothing but what it says', () => {
+test('[ROLL-5] since tells when the phase began; a step within it changes nothing but what it says', () => {
   const first = advance(noStatus, { phase: 'queued', target }, 1000)
   const same = advance(first, { phase: 'queued', attempt: 2 }, 2000)
   const next = advance(first, { phase: 'queued', target: other }, 3000)
@@ -46,7 +46,7 @@ test('[ROLL-10] since tells when the phase began; a step within it changes nothi
   expect([first, same, next].map(({ history }) => history.length)).toEqual([1, 1, 2])
 })
 
-test('[ROLL-10] any change makes a status of the right form: history of 8, whole milliseconds, messages cut', () => {
+test('[ROLL-5] any change makes a status of the right form: history of 8, whole milliseconds, messages cut', () => {
   const change = fc.record(
     {
       phase: fc.constantFrom(...phases),
@@ -72,7 +72,7 @@ test('[ROLL-10] any change makes a status of the right form: history of 8, whole
   )
 })
 
-test('[ROLL-11] each status is found by model and node; a later one of the same node takes its place', async () => {
+test('[ROLL-5] each status is found by model and node; a later one of the same node takes its place', async () => {
   const [one, two] = [(await keyPairOf(1)).nodeId, (await keyPairOf(2)).nodeId]
   const index = new StatusIndex()
   const entry = (writer: typeof one, body: StatusBody): Entry<StatusBody> => {
@@ -86,7 +86,7 @@ test('[ROLL-11] each status is found by model and node; a later one of the same 
   expect(index.get(model, one)).toEqual({ nodeId: one, body: second, updatedAt: 7 })
 })
 
-test('[ROLL-11] a node that has never finished an install is visible with what it is doing (a3)', async () => {
+test('[ROLL-5] a node that has never finished an install is visible with what it is doing (a3)', async () => {
   const nodeId = (await keyPairOf(1)).nodeId
   const body = advance(noStatus, { phase: 'downloading', target, attempt: 1 }, 1000)
   const shown = nodeModelStatus(model, { nodeId, body, updatedAt: 1000 })
@@ -100,7 +100,7 @@ test('[ROLL-11] a node that has never finished an install is visible with what i
   })
 })
 
-test('[ROLL-12] only a node itself may write its status, on its own page', async () => {
+test('[ROLL-5] only a node itself may write its status, on its own page', async () => {
   const [one, two] = [(await keyPairOf(1)).nodeId, (await keyPairOf(2)).nodeId]
   const page = statusPage(model, one)
   expect(statusKind.isPage(page)).toBe(true)

@@ -1,0 +1,150 @@
+import { expect, test } from 'vitest'
+import { caught } from '../core/caught.js'
+import { errorCode } from '../../../src/core/errors.js'
+import { Membership, nodeKind, type NodeDescription } from '../../../src/fleet/membership.js'
+import { emptyDisk, virtualMesh, type Disk, type RecordNode, type VirtualMesh } from '../record/mesh.js'
+
+const description: NodeDescription = {
+  name: 'box',
+  capabilities: { cpuArch: 'x86_64', memoryMb: 1024, gpus: [] },
+  formations: ['north'],
+  // Not in the order that canonical CBOR has them.
+  labels: { shelf: '4', 'a-long-name': 'x', b: 'y' },
+  software: '1'
+}
+
+interface Box {
+  readonly record: RecordNode
+  readonly membership: Membership
+  /** Times that this node was described, as this node saw it. */
+  writes: number
+}
+
+async function start(
+  mesh: VirtualMesh,
+  number: number,
+  parts: Partial<NodeDescription> = {},
+  disk: Disk = emptyDisk()
+): Promise<Box> {
+  const record = await mesh.node(number, { disk })
+  const { network, document } = record
+  const own = { ...description, name: `box-${number}`, ...parts }
+  const membership = new Membership({ network, document, environment: mesh.environment }, own)
+  const box = { record, membership, writes: 0 }
+  await mesh.environment.clock.run(document.start())
+  document.subscribe(nodeKind, (entries) => {
+    box.writes += entries.filter(({ writer }) => writer === record.keyPair.nodeId).length
+  })
+  await mesh.environment.clock.run(membership.start())
+  network.start()
+  await mesh.environment.clock.advance(500)
+  return box
+}
+
+async function stop(mesh: VirtualMesh, { record, membership }: Box): Promise<void> {
+  record.network.stop()
+  membership.stop()
+  await mesh.environment.clock.run(record.document.stop())
+}
+
+test('[FLEET-2] a node describes itself once, and not again when it starts with the same description', async () => {
+  const mesh = virtualMesh(1)
+  const disk = emptyDisk()
+  const first = await start(mesh, 0, {}, disk)
+  expect(first.writes).toBe(1)
+  await stop(mesh, first)
+  const second = await start(mesh, 0, { labels: { b: 'y', shelf: '4', 'a-long-name': 'x' } }, disk)
+  expect(second.writes).toBe(0)
+  await stop(mesh, second)
+  const third = await start(mesh, 0, { formations: ['south'] }, disk)
+  expect(third.writes).toBe(1)
+  await mesh.environment.clock.run(third.membership.describe({ ...description, name: 'renamed' }))
+  expect(third.writes).toBe(2)
+  expect([third.membership.self.name, third.membership.members()[0]?.name]).toEqual(['renamed', 'renamed'])
+  const wrong = third.membership.describe({ ...description, name: '' })
+  expect(await wrong.catch(errorCode)).toBe('INVALID_REQUEST')
+})
+
+test('[FLEET-3] whoever is linked is online; whoever goes away is offline since then, and back when it is back', async () => {
+  const mesh = virtualMesh(1)
+  const [one, two] = [await start(mesh, 0), await start(mesh, 1)]
+  const { nodeId } = two.record.keyPair
+  const changes: (boolean | undefined)[] = []
+  one.membership.onChange(() => changes.push(one.membership.get(nodeId)?.online))
+  expect(one.membership.get(nodeId)).toMatchObject({ name: 'box-1', online: true })
+  expect('offlineSince' in (one.membership.get(nodeId) ?? {})).toBe(false)
+
+  mesh.hub.cut(one.record.keyPair.nodeId, nodeId)
+  await mesh.environment.clock.advance(100)
+  const gone = one.membership.get(nodeId)
+  expect(gone?.online).toBe(false)
+  expect(mesh.environment.clock.now() - (gone?.offlineSince ?? 0)).toBeLessThanOrEqual(100)
+  await mesh.environment.clock.advance(5000)
+  expect(one.membership.get(nodeId)?.offlineSince).toBe(gone?.offlineSince)
+
+  mesh.hub.heal(one.record.keyPair.nodeId, nodeId)
+  await mesh.environment.clock.advance(1000)
+  expect(one.membership.get(nodeId)?.online).toBe(true)
+  expect(changes).toContain(false)
+  expect(changes.at(-1)).toBe(true)
+  expect(one.membership.members().find((member) => member.nodeId === one.record.keyPair.nodeId)).toMatchObject({
+    online: true
+  })
+})
+
+test('[FLEET-3] a member that was only ever heard of is offline since it was heard of', async () => {
+  const mesh = virtualMesh(1)
+  const [one, two] = [await start(mesh, 0), await start(mesh, 1)]
+  await stop(mesh, two)
+  await mesh.environment.clock.advance(10_000)
+  const three = await start(mesh, 2)
+  await mesh.environment.clock.advance(2000)
+  const heard = three.membership.get(two.record.keyPair.nodeId)
+  expect(heard?.online).toBe(false)
+  expect(mesh.environment.clock.now() - (heard?.offlineSince ?? 0)).toBeLessThan(3000)
+  expect(one.membership.members()).toHaveLength(3)
+})
+
+test('[FLEET-4] a member is found by its id, by a prefix that only it has, or by its name', async () => {
+  const mesh = virtualMesh(1)
+  const boxes = [
+    await start(mesh, 0, { name: 'twin' }),
+    await start(mesh, 1, { name: 'twin' }),
+    await start(mesh, 2, { name: 'single' })
+  ]
+  await mesh.environment.clock.advance(1000)
+  const { membership } = boxes[0] as Box
+  const ids = boxes.map(({ record }) => record.keyPair.nodeId)
+  for (const id of ids) {
+    expect(membership.resolve(id)).toBe(id)
+    expect(membership.resolve(id.slice(0, 20))).toBe(id)
+    expect(membership.resolve(id.slice(8, 20))).toBe(id)
+  }
+  expect(membership.resolve('single')).toBe(ids[2])
+  const refused = (text: string): unknown => caught(() => membership.resolve(text))?.message
+  expect(refused('twin')).toBe('2 members have the id, prefix or name "twin"')
+  expect(refused('12D3KooW')).toBe('3 members have the id, prefix or name "12D3KooW"')
+  expect(refused('nobody')).toBe('No member has the id, prefix or name "nobody"')
+  expect(caught(() => membership.resolve(''))?.code).toBe('NODE_NOT_FOUND')
+  expect(String(refused('x'.repeat(10_000))).length).toBeLessThan(200)
+})
+
+test('[FLEET-4] nobody can hide another by taking its id as a name', async () => {
+  const mesh = virtualMesh(1)
+  const honest = await start(mesh, 0)
+  const { nodeId } = honest.record.keyPair
+  await start(mesh, 1, { name: nodeId })
+  await mesh.environment.clock.advance(1000)
+  expect(honest.membership.members()).toHaveLength(2)
+  expect(honest.membership.resolve(nodeId)).toBe(nodeId)
+})
+
+test('[FLEET-2] a member can describe nobody but itself', async () => {
+  const mesh = virtualMesh(1)
+  const [one, two] = [await start(mesh, 0), await start(mesh, 1)]
+  const page = [...two.record.document.all(nodeKind)].find(({ writer }) => writer === one.record.keyPair.nodeId)?.page
+  expect(page).toBeDefined()
+  if (page === undefined) return
+  const write = two.record.document.write(nodeKind, page, description)
+  expect(await mesh.environment.clock.run(write.catch(errorCode))).toBe('INVALID_REQUEST')
+})
