@@ -4,7 +4,7 @@ import type { ChunkList } from './chunk-list.js'
 import { digestBytes } from './cid.js'
 
 /** Most chunks that are indexed; at 12 bytes a slot and a table at most 2/3 full, 18 to 36 MB. 256 GB at 256 KiB a chunk. */
-export const defaultIndexedChunks = 1_000_000
+const defaultIndexedChunks = 1_000_000
 
 /** Places remembered for one digest. More versions of a file that share a chunk need no more. */
 const placesPerDigest = 4

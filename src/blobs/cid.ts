@@ -35,7 +35,7 @@ export function cidOf(block: Uint8Array, codec: CodecName = 'dag-cbor'): Cid {
 }
 
 /** The identifier that stands for a sha2-256 digest. */
-export function cidOfDigest(digest: Uint8Array, codec: CodecName): Cid {
+function cidOfDigest(digest: Uint8Array, codec: CodecName): Cid {
   const bytes = new Uint8Array(cidBytes)
   bytes.set([cidVersion, codecs[codec], sha256Code, digestBytes])
   bytes.set(digest, cidBytes - digestBytes)

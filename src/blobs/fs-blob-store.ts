@@ -7,6 +7,7 @@
  * files/<cid>           a complete file, read-only; the name is the CID of its file manifest
  * parts/<cid>.part      a file in the making: full length, holes where chunks are missing
  * parts/<cid>.held      which chunks of it are surely there. Beside a file in files/: which chunks have not rotted
+ * parts/<cid>.recent    which chunks were written lately: hashed again after a crash
  * parts/<random>.draft  a file being published; removed at start
  * ```
  *
@@ -182,7 +183,7 @@ export class FsBlobStore implements BlobStore {
       this.#catalog.remove(file)
       this.#handles.forget(paths.part)
       this.#handles.forget(paths.file)
-      for (const path of [paths.journal, paths.part, paths.file]) await removeIfThere(path)
+      for (const path of [paths.journal, paths.recent, paths.part, paths.file]) await removeIfThere(path)
       if (state !== undefined) this.#space.release(state.chunks.bytesIn(state.held))
     })
   }

@@ -8,6 +8,7 @@ import { listWithoutDrafts, removeIfThere } from './fs-files.js'
 import { cidsIn, sizeOf, type FsLayout } from './fs-layout.js'
 import type { FsPart } from './fs-part.js'
 import { readHeld } from './held-journal.js'
+import { addRecent } from './recent-chunks.js'
 import type { SpaceAccount } from './space-account.js'
 
 /** What a store on disk knows of a file. */
@@ -82,18 +83,28 @@ export class FsEntries {
     return entry
   }
 
-  /** A part counts for what its journal says, if its data is there at full length; otherwise it is of no use. */
+  /**
+   * A part counts for what its journal says, and for what was written since and still verifies; if its data is there at
+   * full length. Otherwise it is of no use.
+   */
   async #findPart(file: Cid): Promise<void> {
-    const { part, journal } = this.#init.layout.pathsOf(file)
+    const { part, journal, recent } = this.#init.layout.pathsOf(file)
     const chunks = await this.#listOf(file)
-    const held = await readHeld(journal)
-    if (chunks !== undefined && held?.length === chunks.count && (await sizeOf(part)) === chunks.sizeBytes) {
-      this.#entries.set(file, { held, isComplete: false, part: undefined })
-      this.#init.space.count(chunks.bytesIn(held))
-    } else {
-      await removeIfThere(part)
-      await removeIfThere(journal)
+    const held = chunks && (await sizeOf(part)) === chunks.sizeBytes ? await this.#heldOf(file, chunks) : undefined
+    if (chunks === undefined || held === undefined || held.ones === 0) {
+      for (const path of [part, journal, recent]) await removeIfThere(path)
+      return
     }
+    this.#entries.set(file, { held, isComplete: false, part: undefined })
+    this.#init.space.count(chunks.bytesIn(held))
+  }
+
+  async #heldOf(file: Cid, chunks: ChunkList): Promise<Bitfield> {
+    const { part, journal, recent } = this.#init.layout.pathsOf(file)
+    const journalled = await readHeld(journal)
+    const held = journalled?.length === chunks.count ? journalled : Bitfield.empty(chunks.count)
+    await addRecent(recent, part, chunks, held)
+    return held
   }
 
   async #listOf(file: Cid): Promise<ChunkList | undefined> {

@@ -9,12 +9,15 @@ export interface FilePaths {
   readonly part: string
   /** Which chunks of the part are there; beside a complete file: which have not rotted. */
   readonly journal: string
+  /** Notes of chunks that were written but not yet synced. */
+  readonly recent: string
   /** The data, once it is complete. */
   readonly file: string
 }
 
 const partEnding = '.part'
 const journalEnding = '.held'
+const recentEnding = '.recent'
 const draftEnding = '.draft'
 
 /** The names of everything in the directory of a store; see `fs-blob-store.ts` for what they mean. */
@@ -38,6 +41,7 @@ export class FsLayout {
     return {
       part: join(this.parts, file + partEnding),
       journal: join(this.parts, file + journalEnding),
+      recent: join(this.parts, file + recentEnding),
       file: join(this.files, file)
     }
   }
@@ -51,7 +55,9 @@ export class FsLayout {
   sortParts(names: readonly string[]): { readonly drafts: readonly string[]; readonly parts: readonly Cid[] } {
     const drafts = names.filter((name) => name.endsWith(draftEnding)).map((name) => join(this.parts, name))
     const stems = names.flatMap((name) =>
-      [partEnding, journalEnding].flatMap((ending) => (name.endsWith(ending) ? [name.slice(0, -ending.length)] : []))
+      [partEnding, journalEnding, recentEnding].flatMap((ending) =>
+        name.endsWith(ending) ? [name.slice(0, -ending.length)] : []
+      )
     )
     return { drafts, parts: cidsIn(new Set(stems)) }
   }

@@ -11,6 +11,7 @@ import { digestOf } from './cid.js'
 import { diskError, removeIfThere, syncDirectory, writeFully } from './fs-files.js'
 import type { FilePaths } from './fs-layout.js'
 import { writeHeld } from './held-journal.js'
+import { RecentChunks } from './recent-chunks.js'
 import type { SpaceAccount } from './space-account.js'
 
 /** What a part needs. */
@@ -40,6 +41,7 @@ export class FsPart implements Part {
   readonly held: Bitfield
   readonly #init: FsPartInit
   readonly #handle: FileHandle
+  readonly #recent: RecentChunks
   #journalled: Bitfield
   #unsyncedBytes = 0
   #timer: Timer | undefined
@@ -55,6 +57,7 @@ export class FsPart implements Part {
     this.held = init.held
     this.#init = init
     this.#handle = handle
+    this.#recent = new RecentChunks(init.paths.recent)
     this.#journalled = init.held.clone()
   }
 
@@ -66,7 +69,7 @@ export class FsPart implements Part {
       await handle.truncate(init.chunks.sizeBytes)
       // No journal says the same as an empty one, and costs no sync.
       if (init.held.ones === 0) await removeIfThere(init.paths.journal)
-      else await writeHeld(init.paths.journal, init.held)
+      else await journal(handle, init)
       return new FsPart(init, handle)
     } catch (error) {
       await handle?.close()
@@ -96,7 +99,7 @@ export class FsPart implements Part {
     }
     // Closed meanwhile: nobody will sync it. Or somebody else wrote the same bytes: counted once.
     const isNew = this.#closing === undefined && this.held.set(chunk)
-    if (isNew) this.#noteUnsynced(bytes.byteLength)
+    if (isNew) this.#noteUnsynced(chunk, bytes.byteLength)
     else this.#init.space.release(bytes.byteLength)
   }
 
@@ -130,6 +133,7 @@ export class FsPart implements Part {
       await rename(part, file)
       await syncDirectory(dirname(file))
       await removeIfThere(journal)
+      await this.#recent.remove()
       await syncDirectory(dirname(part))
     } catch (error) {
       throw await this.#diskError(error)
@@ -159,11 +163,13 @@ export class FsPart implements Part {
   async #closeHandle(): Promise<void> {
     this.#timer?.cancel()
     await this.#syncing
+    await this.#recent.close()
     await this.#handle.close()
     this.#init.onClosed()
   }
 
-  #noteUnsynced(bytes: number): void {
+  #noteUnsynced(chunk: number, bytes: number): void {
+    this.#recent.note(chunk)
     this.#unsyncedBytes += bytes
     if (this.#unsyncedBytes >= this.#init.syncBytes) void this.#sync()
     else this.#timer ??= this.#init.clock.setTimer(this.#init.syncMs, () => void this.#sync())
@@ -211,4 +217,11 @@ export class FsPart implements Part {
   #missingBytes(): number {
     return this.chunks.sizeBytes - this.chunks.bytesIn(this.held)
   }
+}
+
+/** Makes what was found after a crash safe before the journal says that it is there; its notes are then of no use. */
+async function journal(handle: FileHandle, { paths, held }: FsPartInit): Promise<void> {
+  await handle.datasync()
+  await writeHeld(paths.journal, held)
+  await removeIfThere(paths.recent)
 }

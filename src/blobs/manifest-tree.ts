@@ -16,7 +16,7 @@ export async function loadManifest(getBlock: GetBlock, manifest: Cid): Promise<M
 }
 
 /** Reads the head of a file; undefined when its block is not there. */
-export async function loadFileManifest(getBlock: GetBlock, file: Cid): Promise<FileManifest | undefined> {
+async function loadFileManifest(getBlock: GetBlock, file: Cid): Promise<FileManifest | undefined> {
   const bytes = await getBlock(file)
   return bytes === undefined ? undefined : decodeFileManifest(bytes)
 }

@@ -19,7 +19,7 @@ export const tensorCutParameters = Object.freeze({
 })
 
 /** Longest header that is looked at. The header of a model of 700 billion parameters in one file is under 10 MB. */
-export const maxTensorHeaderBytes = 16 * kibibyte * kibibyte
+const maxTensorHeaderBytes = 16 * kibibyte * kibibyte
 
 /** The length field before the header. */
 export const tensorHeaderStart = 8

@@ -43,7 +43,7 @@ export interface VariantQuestion {
 }
 
 /** Fastest first, as ADR-022 of PEAT orders them (features A53). */
-export const defaultProviderOrder: readonly string[] = Object.freeze(['tensorrt', 'cuda', 'openvino', 'coreml', 'cpu'])
+const defaultProviderOrder: readonly string[] = Object.freeze(['tensorrt', 'cuda', 'openvino', 'coreml', 'cpu'])
 
 /**
  * Chooses the variant for a node: those that fit, then by best provider, then preferred precision, then the largest.

@@ -53,8 +53,13 @@ export const libp2pDefaults = Object.freeze({
   redialBaseMs: 1_000,
   /** Longest wait: with the jitter of 25 %, a healed cut is noticed in 38 s at most. */
   redialMaxMs: 30_000,
-  /** A discovered peer is dialled after a random part of this, so that two nodes seldom dial each other at once. */
+  /** A discovered peer is dialled after a random part of this, so that a newcomer is not dialled by all in one moment. */
   discoveryDelayMs: 200,
+  /**
+   * How much later the node with the larger id dials, so that both dialling at once is rare: a handshake takes 10 ms, but
+   * seconds while a whole fleet starts on one machine.
+   */
+  yieldMs: 2_000,
   /** Peers not seen for this long are forgotten; configured ones never. */
   forgetAfterMs: 24 * 60 * 60 * 1000,
   /** Peers remembered for redialling: 400 and room for those that left. */

@@ -231,6 +231,7 @@ export class Libp2pNetwork implements Network {
 
   #makeRedialer(): Redialer {
     return new Redialer({
+      self: this.nodeId,
       environment: this.#init.environment,
       logger: this.#logger,
       knobs: this.#knobs,

@@ -6,6 +6,7 @@ import type { Libp2pKnobs } from './libp2p-defaults.js'
 
 /** What redialling needs of the network. */
 export interface RedialInit {
+  readonly self: NodeId
   readonly environment: Environment
   readonly logger: Logger
   readonly knobs: Libp2pKnobs
@@ -87,7 +88,10 @@ export class Redialer {
     for (const target of this.#targetsOf(peer)) {
       target.seenAtMs = this.#init.environment.clock.monotonic()
       target.failures = 0
-      this.#schedule(target, jittered(this.#init.environment.random, this.#init.knobs.redialBaseMs))
+      this.#schedule(
+        target,
+        jittered(this.#init.environment.random, this.#init.knobs.redialBaseMs) + this.#yieldMs(peer)
+      )
     }
   }
 
@@ -122,7 +126,13 @@ export class Redialer {
     target.seenAtMs = now
     const fresh = target.timer === undefined
     if (!fresh && sinceMs < this.#init.knobs.lonelyQueryMs / 2) return
-    this.#schedule(target, this.#init.environment.random.float() * this.#init.knobs.discoveryDelayMs)
+    const spreadMs = this.#init.environment.random.float() * this.#init.knobs.discoveryDelayMs
+    this.#schedule(target, spreadMs + this.#yieldMs(target.peer))
+  }
+
+  /** Both sides learn of each other, and of a loss, at the same moment: the one with the smaller id dials first. */
+  #yieldMs(peer: NodeId | undefined): number {
+    return peer !== undefined && this.#init.self > peer ? this.#init.knobs.yieldMs : 0
   }
 
   #isLinked(target: Target): boolean {

@@ -24,7 +24,7 @@ export function nodeIdOf(number: number): NodeId {
 }
 
 export const releaseOf = (version: string): ReturnType<typeof cidOf> => cidOf(encode(version))
-export const variant = parseVariantId('any')
+const variant = parseVariantId('any')
 
 /** An intent for version 1.0.0 of the model, on all nodes, unless told otherwise. */
 export function intentOf(number: number, parts: Partial<Intent> = {}): Intent {
@@ -84,11 +84,11 @@ export function inputOf(rollouts: readonly Rollout[], parts: Partial<Convergence
   }
 }
 
-export const versions = ['1.0.0', '1.1.0', '2.0.0'] as const
+const versions = ['1.0.0', '1.1.0', '2.0.0'] as const
 const version = fc.constantFrom(...versions).map(parseVersion)
 
 /** Any scope over nodes 0 to 9. */
-export const anyScope: fc.Arbitrary<DistributionScope> = fc.oneof(
+const anyScope: fc.Arbitrary<DistributionScope> = fc.oneof(
   fc.constant<DistributionScope>({ kind: 'all' }),
   fc.constantFrom('north', 'south').map((formation): DistributionScope => ({ kind: 'formation', formation })),
   fc.array(fc.nat(9)).map((numbers): DistributionScope => ({ kind: 'nodes', nodes: numbers.map(nodeIdOf) })),

@@ -52,13 +52,34 @@ async function openedPart(store: FsBlobStore): Promise<Part> {
 const at = (...names: string[]): string => join(directory, ...names)
 
 describe('after the process was killed', () => {
-  test('chunks that were synced are held, later ones are fetched again', async () => {
+  /** Waits until the store has noted that many chunks of the part. */
+  async function noted(count: number): Promise<void> {
+    const size = async (): Promise<number> => (await stat(at('store/parts', `${file.cid}.recent`))).size
+    await until('the notes', async () => (await size().catch(() => 0)) === count * 4)
+  }
+
+  test('[BLOB-20] chunks that were synced are held, and later ones too once they were hashed again', async () => {
     const part = await openedPart(await openStore())
     await writeChunks(part, file, [0, 1])
     await part.flush()
     await writeChunks(part, file, [2])
+    await noted(3)
     const again = await (await killedCopy()).openPart(file.cid)
-    expect([...again.held.zeros()]).toEqual([...Array.from({ length: part.chunks.count }).keys()].slice(2))
+    expect([...again.held.zeros()]).toEqual([...Array.from({ length: part.chunks.count }).keys()].slice(3))
+  })
+
+  test('[BLOB-20] a chunk that was noted but did not reach the disk is missing', async () => {
+    const part = await openedPart(await openStore())
+    await writeChunks(part, file, [0, 1, 2])
+    await noted(3)
+    await cp(at('store'), at('copy'), { recursive: true })
+    const data = await open(at('copy/parts', `${file.cid}.part`), 'r+')
+    await data.write(Buffer.alloc(1), 0, 1, part.chunks.offset(1))
+    await data.close()
+    const again = await (await openStore('copy')).openPart(file.cid)
+    expect([...again.held.zeros()]).toEqual(
+      [...Array.from({ length: part.chunks.count }).keys()].filter((chunk) => chunk === 1 || chunk > 2)
+    )
   })
 
   test('a part whose journal is damaged or lost is of no use, and is removed', async () => {
@@ -71,6 +92,7 @@ describe('after the process was killed', () => {
       await writeChunks(part, file, [0, 1])
       await part.close()
       await store.stop()
+      await rm(at('store/parts', `${file.cid}.recent`))
       await harm()
       const again = await openStore()
       expect(again.files()).toEqual([])
@@ -149,7 +171,7 @@ describe('the journal never says more than is on disk', () => {
     await writeChunks(part, file, [0])
     const flushing = part.flush()
     await until('the sync', () => datasync.mock.calls.length === 1)
-    expect(await readdir(at('store/parts'))).toEqual([`${file.cid}.part`])
+    expect(await readdir(at('store/parts'))).not.toContain(`${file.cid}.held`)
     resolve()
     await flushing
     expect((await readHeld(at('store/parts', `${file.cid}.held`)))?.ones).toBe(1)

@@ -10,7 +10,7 @@ const peer = 'peer' as NodeId
 const minute = 60_000
 
 /** A redialer in a world where the test says who answers. */
-function world(seed = 1) {
+function world(seed = 1, self = 'a') {
   const environment = virtualEnvironment(seed)
   const linked = new Set<NodeId>()
   const held = new Set<NodeId>()
@@ -25,6 +25,7 @@ function world(seed = 1) {
     return Promise.resolve(found)
   }
   const redialer = new Redialer({
+    self: self as NodeId,
     environment,
     logger: silentLogger,
     knobs,
@@ -49,6 +50,24 @@ describe('redialling', () => {
     redialer.learn(peer, ['new'])
     await clock.advance(10 * minute)
     expect(dials).toHaveLength(1)
+  })
+
+  test('the node with the larger id dials later, after a discovery and after a loss', async () => {
+    const [first, second] = [world(1, 'a'), world(1, 'z')]
+    for (const { clock, redialer, dials, answering, linked } of [first, second]) {
+      answering.set('address', peer)
+      redialer.start()
+      redialer.learn(peer, ['address'])
+      await clock.advance(minute)
+      linked.delete(peer)
+      redialer.lost(peer)
+      await clock.advance(minute)
+      expect(dials).toHaveLength(2)
+    }
+    for (const turn of [0, 1]) {
+      const laterMs = (second.dials[turn]?.atMs ?? 0) - (first.dials[turn]?.atMs ?? 0)
+      expect(laterMs).toBeCloseTo(knobs.yieldMs, 3)
+    }
   })
 
   test('a peer that does not answer is dialled at growing intervals, never rarer than the cap', async () => {

@@ -66,6 +66,28 @@ test('[ROLL-8] with follow it goes on after completion, until it is returned', a
   expect(await verdicts.next()).toEqual({ value: undefined, done: true })
 })
 
+test('[ROLL-8] what does not change the verdict is not told', async () => {
+  const fleet = new RolloutFleet()
+  const [publisher, node] = await pair(fleet)
+  await fleet.clock.run(publisher.distribution.distributeModel(model, '1.0.0'))
+  await fleet.until('all run it', () => node.status.phase === 'operational')
+  await fleet.clock.advance(1000)
+  const seen: ModelConvergenceStatus[] = []
+  const controller = new AbortController()
+  const options = { follow: true, signal: controller.signal }
+  const watching = collect(publisher.distribution.subscribeConvergence(model, '1.0.0', options), seen).catch(errorCode)
+  await fleet.clock.advance(1000)
+  const { name, capabilities, formations, software } = node.membership.self
+  for (const shelf of ['1', '2', '3']) {
+    const description = { name, capabilities, formations, software, labels: { shelf } }
+    await fleet.clock.run(node.membership.describe(description))
+    await fleet.clock.advance(1000)
+  }
+  controller.abort()
+  expect(await fleet.clock.run(watching)).toBe('ABORTED')
+  expect(seen).toHaveLength(1)
+})
+
 test('[ROLL-8] returning a subscription leaves no timer behind', async () => {
   const fleet = new RolloutFleet()
   const [publisher, node] = await pair(fleet)
@@ -73,11 +95,16 @@ test('[ROLL-8] returning a subscription leaves no timer behind', async () => {
   await fleet.clock.run(node.stop())
   const verdicts = publisher.distribution.subscribeConvergence(model, '1.0.0', { follow: true })
   await fleet.clock.run(verdicts.next())
+  // While it waits for the next verdict, it also waits for the moment at which the node counts as cut off.
   const next = verdicts.next()
-  await fleet.clock.advance(5000)
+  const third = await fleet.start(2)
   await fleet.clock.run(next)
   await fleet.clock.run(verdicts.return(undefined))
-  await fleet.clock.run(publisher.stop())
+  await fleet.clock.advance(5000)
+  const { pending } = fleet.clock
+  await fleet.clock.advance(figures.offlineAfterMs)
+  expect(fleet.clock.pending).toBe(pending)
+  await fleet.clock.run(Promise.all([publisher.stop(), third.stop()]))
   await fleet.clock.advance(120_000)
   expect(fleet.clock.pending).toBe(0)
 })

@@ -220,3 +220,16 @@ test('[ROLL-14] a store that cannot remove an old version does not undo the new 
   expect(node.status).toMatchObject({ phase: 'operational', current: { version: '2.0.0' } })
   expect(node.status.blocker).toBeUndefined()
 })
+
+test('[ROLL-14] what an old version shares with one that stays is kept', async () => {
+  const fleet = new RolloutFleet()
+  const [publisher, node] = [await fleet.start(0), await fleet.start(1, { init: { keepVersions: 1 } })]
+  await fleet.publish(publisher, ['1.0.0'], { files: [{ path: 'same:1000' }] })
+  await fleet.publish(publisher, ['2.0.0'], { files: [{ path: 'same:1000' }] })
+  for (const each of ['1.0.0', '2.0.0']) {
+    await fleet.clock.run(publisher.distribution.distributeModel(model, each))
+    await fleet.until(`${each} runs`, () => node.status.current?.version === each)
+  }
+  await fleet.clock.advance(1000)
+  expect([node.blobs.removed, node.blobs.held.size]).toEqual([[], 1])
+})

@@ -215,7 +215,9 @@ test('[ROLL-18] stopping during each phase ends everything that runs, and the ne
     node.runtime.callMs = 20_000
     await distribute(fleet, publisher, node, '1.0.0')
     await fleet.until(`it is ${phase}`, () => node.status.phase === phase)
+    const before = fleet.clock.monotonic()
     const again = await fleet.restart(node, {}, () => {
+      expect(fleet.clock.monotonic() - before).toBeLessThan(1000)
       expect([phase, node.blobs.active, node.runtime.active]).toEqual([phase, 0, 0])
     })
     const calls = node.runtime.calls.length
