@@ -77,6 +77,8 @@ const rateWeight = 0.3
 const pulsesPerSecond = 2
 /** ...but never so seldom that fewer than this many fall into the time after which progress is forgotten. */
 const pulsesPerTtl = 3
+/** A new peer is told of an interest after this time, ms: by then it has said which topics it wants; several links share one. */
+const linkDelayMs = 250
 /** As many nodes as one mesh is designed for. */
 const defaultMaxWriters = 10_000
 
@@ -92,7 +94,8 @@ export class Pulses implements Startable {
   #lastSent = -Infinity
   #sequence: number
   #interestTimer: Timer | undefined
-  #unsubscribe: Unsubscribe | undefined
+  #linkTimer: Timer | undefined
+  #stops: Unsubscribe[] = []
 
   constructor(components: PulsesComponents, init: PulsesInit) {
     this.#components = components
@@ -102,14 +105,19 @@ export class Pulses implements Startable {
   }
 
   start(): void {
-    this.#unsubscribe = this.#components.network.subscribe(this.#init.topic, ({ data }) => this.#receive(data))
+    const { network } = this.#components
+    this.#stops = [
+      network.subscribe(this.#init.topic, ({ data }) => this.#receive(data)),
+      network.onPeer(({ type }) => type === 'connected' && this.#greet())
+    ]
     if (this.#watchers.size > 0) this.#startInterest()
   }
 
   stop(): void {
-    this.#unsubscribe?.()
-    this.#unsubscribe = undefined
+    for (const stop of this.#stops.splice(0)) stop()
     this.#interestTimer?.cancel()
+    this.#linkTimer?.cancel()
+    this.#linkTimer = undefined
     this.#interestUntil = -Infinity
     this.#heard.clear()
     this.#sequences.clear()
@@ -119,7 +127,7 @@ export class Pulses implements Startable {
   watch(listener: (progress: ObservedProgress) => void): Unsubscribe {
     const watcher = { listener }
     this.#watchers.add(watcher)
-    if (this.#watchers.size === 1 && this.#unsubscribe !== undefined) this.#startInterest()
+    if (this.#watchers.size === 1 && this.#stops.length > 0) this.#startInterest()
     return () => {
       if (this.#watchers.delete(watcher) && this.#watchers.size === 0) this.#interestTimer?.cancel()
     }
@@ -149,9 +157,20 @@ export class Pulses implements Startable {
   }
 
   #startInterest(): void {
-    const express = (): void => this.#send({ type: 'interest' })
-    express()
-    this.#interestTimer = every(this.#components.environment, this.#init.interestMs / 3, express)
+    this.#express()
+    this.#interestTimer = every(this.#components.environment, this.#init.interestMs / 3, () => this.#express())
+  }
+
+  #express(): void {
+    this.#send({ type: 'interest' })
+  }
+
+  /** Whoever links up now has not heard what others are interested in. */
+  #greet(): void {
+    this.#linkTimer ??= this.#components.environment.clock.setTimer(linkDelayMs, () => {
+      this.#linkTimer = undefined
+      if (this.#watchers.size > 0) this.#express()
+    })
   }
 
   #send(body: PulseBody): void {

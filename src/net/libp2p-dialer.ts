@@ -102,11 +102,16 @@ function connectedPeer(connection: Connection): NodeId {
   throw new MurmurateError('NETWORK_ERROR', `${connection.remotePeer.toString()} is not a node of murmurate`)
 }
 
+/** libp2p says only that all dials failed when there were several. */
+function reasonOf(cause: unknown): string {
+  return cause instanceof AggregateError ? cause.errors.map(messageOf).join('; ') : messageOf(cause)
+}
+
 function dialError(addresses: readonly Multiaddr[], cause: unknown): MurmurateError {
   const shown = addresses.map((address) => address.toString())
   return new MurmurateError(
     'NETWORK_ERROR',
-    `No peer of this mesh answers at ${shown.join(' or ')}: ${messageOf(cause)}`,
+    `No peer of this mesh answers at ${shown.join(' or ')}: ${reasonOf(cause)}`,
     {
       cause,
       details: { addresses: shown }

@@ -130,7 +130,7 @@ test('[ID-11] a lock whose process id belongs to another process by now, or that
 
 test('[ID-11] a process that has ended, and that its parent has not asked after, holds no lock', async () => {
   // The shell becomes a program that never asks after its child.
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const parent = spawn('sh', ['-c', 'sleep 0.2 & echo $!; exec sleep 1000'], { stdio: ['ignore', 'pipe', 'inherit'] })
   children.push(parent)
   const [data] = (await inTime('the pid', once(parent.stdout, 'data'))) as [Buffer]
   const pid = Number(data.toString())

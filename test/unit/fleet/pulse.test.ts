@@ -53,8 +53,9 @@ class Ear {
 
   private constructor(keyPair: KeyPair, environment: Mesh['environment'], parts: Partial<PulsesInit>) {
     this.keyPair = keyPair
-    const network: Pick<Network, 'nodeId' | 'subscribe' | 'publish'> = {
+    const network: Pick<Network, 'nodeId' | 'subscribe' | 'publish' | 'onPeer'> = {
       nodeId: keyPair.nodeId,
+      onPeer: () => () => {},
       subscribe: (_topic, handler) => {
         this.handler = (data) => handler({ sender: keyPair.nodeId, data })
         return () => {}
@@ -150,6 +151,21 @@ test('[FLEET-6] whoever watched before the start, or over a restart, is served',
   worker.pulses.stop()
   await mesh.clock.advance(120_000)
   expect(mesh.clock.pending).toBe(0)
+})
+
+test('[FLEET-6] a node that links up later is told of the interest at once, however many link at a time', async () => {
+  const mesh = new Mesh()
+  const watcher = await mesh.box(1)
+  const heard: ObservedProgress[] = []
+  watcher.pulses.watch((each) => heard.push(each))
+  await mesh.clock.advance(1000)
+  const before = watcher.sent
+  const others = await Promise.all([mesh.box(2), mesh.box(3), mesh.box(4)])
+  await mesh.clock.advance(300)
+  expect(watcher.sent).toBe(before + 1)
+  for (const { pulses } of others) pulses.report(progress(100))
+  await mesh.clock.advance(100)
+  expect(heard).toHaveLength(3)
 })
 
 test('[FLEET-5] a node sends at most one pulse a period, but the end at once and once', async () => {
