@@ -13,7 +13,7 @@ import { shortId, type NodeId } from './core/ids.js'
 import { Lifecycle, type Startable } from './core/lifecycle.js'
 import { componentLogger, silentLogger, type Logger } from './core/logger.js'
 import { ProcessLock } from './core/process-lock.js'
-import { capabilitiesSchema, probeCapabilities } from './fleet/capabilities.js'
+import { capabilitiesSchema, probeCapabilities, type Capabilities } from './fleet/capabilities.js'
 import { labelsSchema, Membership, type NodeDescription } from './fleet/membership.js'
 import { Pulses } from './fleet/pulse.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
@@ -40,7 +40,7 @@ export interface MurmurateNode extends Startable {
   /** Order rollouts, see how they go. */
   readonly distribution: Distribution
   /** Who is in the mesh. */
-  readonly fleet: Pick<Membership, 'members' | 'get' | 'resolve' | 'onChange' | 'self'>
+  readonly fleet: Pick<Membership, 'members' | 'get' | 'resolve' | 'waitFor' | 'onChange' | 'self'>
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
   /**
@@ -106,7 +106,7 @@ export async function createNode(init: NodeInit): Promise<MurmurateNode> {
   const probed = await probeCapabilities(dataDir)
   const description: NodeDescription = {
     name: init.name ?? shortId(keyPair.nodeId),
-    capabilities: { ...probed, ...init.capabilities },
+    capabilities: { ...probed, ...storageLimit(probed, init), ...init.capabilities },
     formations: [...(init.formations ?? [])],
     labels: { ...init.labels },
     software
@@ -191,6 +191,11 @@ function assemble({
     start: () => lifecycle.start(),
     stop: () => lifecycle.stop()
   }
+}
+
+/** No node promises more room than it may use. */
+function storageLimit({ storageMb = Infinity }: Capabilities, { storageBytes }: NodeInit): Capabilities {
+  return storageBytes === undefined ? {} : { storageMb: Math.min(storageMb, Math.floor(storageBytes / 1024 / 1024)) }
 }
 
 function capacity({ storageBytes }: NodeInit): { readonly capacityBytes?: number } {

@@ -10,8 +10,7 @@
  * parts/<cid>.recent    which chunks were written lately: hashed again after a crash
  * parts/<random>.draft  a file being published; removed at start
  * ```
- *
- * All names are made here, from hashes and chance; nothing that a peer or a manifest says becomes a path.
+ * All names come from hashes and chance; nothing that a peer or a manifest says becomes a path.
  */
 import { chmod, rename } from 'node:fs/promises'
 import { equalBytes } from '../core/codec.js'

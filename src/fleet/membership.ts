@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { raceSignal, type AbortOptions } from '../core/abort.js'
 import { check, encode, equalBytes } from '../core/codec.js'
 import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
@@ -138,6 +139,25 @@ export class Membership implements Startable {
     if (text !== '' && only !== undefined && found.length === 1) return only.nodeId
     const problem = found.length === 0 ? 'No member has' : `${found.length} members have`
     throw new MurmurateError('NODE_NOT_FOUND', `${problem} the id, prefix or name ${JSON.stringify(text.slice(0, 80))}`)
+  }
+
+  /**
+   * Resolves when at least this many members are online, this node among them; for a rollout that is to find them all.
+   *
+   * @throws MurmurateError `ABORTED`
+   */
+  async waitFor(count: number, { signal }: AbortOptions = {}): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    const look = (): void => {
+      if (this.members().filter(({ online }) => online).length >= count) resolve()
+    }
+    const unsubscribe = this.onChange(look)
+    look()
+    try {
+      await raceSignal(promise, signal)
+    } finally {
+      unsubscribe()
+    }
   }
 
   /** Called after any change of descriptions or presence. */

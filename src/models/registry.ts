@@ -66,9 +66,9 @@ export interface PublishedRelease {
 }
 
 const nameText = z.string().min(1).max(255)
-const variantInputSchema = z.object({
+const variantInputSchema = z.strictObject({
   id: z.string(),
-  files: z.array(z.object({ path: z.string().min(1), name: nameText.optional() })).min(1),
+  files: z.array(z.strictObject({ path: z.string().min(1), name: nameText.optional() })).min(1),
   precision: z.string().min(1).max(64).optional(),
   providers: z.array(z.string().min(1).max(64)).max(32).optional(),
   requirements: requirementsSchema.optional()

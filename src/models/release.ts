@@ -17,8 +17,11 @@ import type { PageKind } from '../record/policy.js'
 const text = z.string().min(1).max(64)
 const megabytes = z.number().nonnegative().finite()
 
-/** What a variant needs of a node. Absent fields demand nothing. */
-export const requirementsSchema = z.object({
+/**
+ * What a variant needs of a node. Absent fields demand nothing. A field of a later version is refused, here and in the
+ * document: a node that ignored a demand would run what it must not.
+ */
+export const requirementsSchema = z.strictObject({
   /** Memory of one GPU, MiB. */
   gpuMemoryMb: megabytes.optional(),
   /** RAM, MiB. */
@@ -32,7 +35,7 @@ export const requirementsSchema = z.object({
 /** What a variant needs of a node. */
 export type Requirements = z.infer<typeof requirementsSchema>
 
-const variantSchema = z.object({
+const variantSchema = z.strictObject({
   id: z.string().transform(parseVariantId),
   /** Root of the files' manifest. */
   manifest: z.string().transform(parseCid),
@@ -52,7 +55,7 @@ export const metadataSchema = z
   .record(text, z.string().max(1024))
   .refine((map) => Object.keys(map).length <= 64, 'at most 64 keys')
 
-const releaseSchema = z.object({
+const releaseSchema = z.strictObject({
   model: z.string().transform(parseModelId),
   version: z.string().transform(parseVersion),
   variants: z

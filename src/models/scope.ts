@@ -8,10 +8,10 @@ const amount = z.number().nonnegative().finite()
 
 /** The form of a scope, in arguments and in the document. */
 export const scopeSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('all') }),
-  z.object({ kind: z.literal('formation'), formation: text }),
-  z.object({ kind: z.literal('nodes'), nodes: z.array(z.string().transform(parseNodeId)).max(2000) }),
-  z.object({
+  z.strictObject({ kind: z.literal('all') }),
+  z.strictObject({ kind: z.literal('formation'), formation: text }),
+  z.strictObject({ kind: z.literal('nodes'), nodes: z.array(z.string().transform(parseNodeId)).max(2000) }),
+  z.strictObject({
     kind: z.literal('capable'),
     minGpuGb: amount.optional(),
     cpuArch: text.optional(),

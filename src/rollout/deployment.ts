@@ -88,6 +88,15 @@ export class Deployment {
     } catch (error) {
       signal.throwIfAborted()
       const message = `${current.version} does not run any more: ${messageOf(error)}`
+      if (errorCode(error) === 'BLOB_NOT_FOUND') {
+        // Nothing runs here; what should run is fetched as on any node that does not have it.
+        await this.record({
+          phase: hasGivenUp ? 'failed' : 'queued',
+          current: null,
+          blocker: { reason: 'unknown', message }
+        })
+        return true
+      }
       // What failed stays failed: a rollout that was tried here in vain is not tried again because of this.
       await this.record({ phase: hasGivenUp ? 'failed' : 'degraded', blocker: { reason: 'deploymentFailed', message } })
       return false

@@ -24,7 +24,7 @@ export const transferPriorities = ['critical', 'high', 'normal', 'low'] as const
 /** How urgent a rollout's bytes are. */
 export type TransferPriority = (typeof transferPriorities)[number]
 
-const intentSchema = z.object({
+const intentSchema = z.strictObject({
   id: z.string().transform(parseRolloutId),
   kind: z.enum(['rollout', 'rollback']),
   model: z.string().transform(parseModelId),
@@ -36,7 +36,7 @@ const intentSchema = z.object({
   /** Pins one variant; absent: each node chooses. */
   variant: z.string().transform(parseVariantId).optional(),
   selector: z
-    .object({
+    .strictObject({
       preferredPrecision: text.optional(),
       requiredProviders: z.array(text).max(32).optional(),
       maxSizeBytes: counter.optional()

@@ -138,7 +138,7 @@ export function describeBlobStore(name: string, fixture: BlobStoreFixture): void
       await part.close()
     })
 
-    test('a wrong chunk is refused and stays missing', async () => {
+    test('[BLOB-1] a wrong chunk is refused and stays missing', async () => {
       await putBlocks(store, file)
       const part = await store.openPart(file.cid)
       const wrong = seededBytes('wrong', part.chunks.length(0))
@@ -150,7 +150,7 @@ export function describeBlobStore(name: string, fixture: BlobStoreFixture): void
       await part.close()
     })
 
-    test('a file is complete only when all chunks are there; then it has a path with its bytes, also after a restart', async () => {
+    test('[BLOB-5] a file is complete only when all chunks are there; then it has a path with its bytes, also after a restart', async () => {
       await putBlocks(store, file)
       const part = await store.openPart(file.cid)
       await writeChunks(part, file, [0])
@@ -260,7 +260,7 @@ export function describeBlobStore(name: string, fixture: BlobStoreFixture): void
       await expect(store.readChunk(file.cid, 0)).rejects.toMatchObject({ code: 'BLOB_NOT_FOUND' })
     })
 
-    test('a store that is full says how much is needed and how much there is, and keeps what it has', async () => {
+    test('[BLOB-6] a store that is full says how much is needed and how much there is, and keeps what it has', async () => {
       const small = await fixture.create({ capacityBytes: 200_000 + blockBytes(file) })
       await small.start()
       await putBlocks(small, file)

@@ -66,7 +66,7 @@ describe('what comes from a peer or a disk never throws anything but our own err
     fc.assert(fc.property(anyBytes, decodeAll))
   })
 
-  test('mutated blocks', () => {
+  test('[BLOB-7] mutated blocks', () => {
     const blocks = [manifest, head, page].flatMap((block) => (block === undefined ? [] : [mutated(block.bytes)]))
     fc.assert(fc.property(fc.oneof(...blocks), decodeAll), { numRuns: 1000 })
   })

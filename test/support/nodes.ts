@@ -39,7 +39,7 @@ export class TestNodes {
   }
 
   async stop(): Promise<void> {
-    await Promise.all(this.#nodes.map((node) => node.stop()))
+    for (const node of this.#nodes) await node.stop()
     await rm(this.directory, { recursive: true, force: true })
   }
 }

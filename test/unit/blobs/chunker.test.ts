@@ -49,7 +49,7 @@ describe('any file', () => {
     expect(averageBytes).toBeLessThan(88 * 1024)
   })
 
-  test('is cut where the format says: these cuts never change', () => {
+  test('[BLOB-2] is cut where the format says: these cuts never change', () => {
     const cuts: number[] = []
     for (let at = 0; cuts.length < 6; at += cuts.at(-1) ?? 0) cuts.push(fastCdcCut(bytes, at, bytes.byteLength))
     expect(cuts).toMatchInlineSnapshot(`

@@ -52,7 +52,7 @@ test('the largest chunk fits in a frame, and is not copied into it', () => {
   expect(parts.reduce((total, part) => total + part.byteLength, 0)).toBeLessThanOrEqual(maxExchangeFrameBytes)
 })
 
-test('these frames never change', () => {
+test('[BLOB-2] these frames never change', () => {
   expect([...asked, ...answered].map((message) => Buffer.from(frameOf(message)).toString('hex')))
     .toMatchInlineSnapshot(`
     [
@@ -93,7 +93,7 @@ describe('refused', () => {
     for (const message of answered) expect(() => decodeAskerMessage(frameOf(message))).toThrow(malformed)
   })
 
-  test('too many chunks, runs and impossible numbers', () => {
+  test('[BLOB-7] too many chunks, runs and impossible numbers', () => {
     const request = (ranges: { first: number; count: number }[]): Uint8Array =>
       frameOf({ type: 'request', id: 1, interest: 1, ranges })
     expect(() => decodeAskerMessage(request([{ first: 0, count: 65 }]))).toThrow(malformed)

@@ -70,7 +70,7 @@ test('a manifest of many files, some empty, some the same, comes whole', async (
   }
 })
 
-test('a new version costs what changed: the rest is copied from the old one', async () => {
+test('[BLOB-3] a new version costs what changed: the rest is copied from the old one', async () => {
   const receiver = await swarm.add()
   await receiver.blobs.fetch(await swarm.publish(source, model))
   const changed = safetensorsBytes(smallModel, { lastLayerRevision: 1 })
@@ -99,7 +99,7 @@ test('progress goes forward and ends with complete', async () => {
   expect([...(seen.at(-1)?.fromPeers ?? [])]).toEqual([[source.nodeId, model.length]])
 })
 
-test('a fetch waits for a peer that has the manifest, and says so', async () => {
+test('[BLOB-8] a fetch waits for a peer that has the manifest, and says so', async () => {
   const elsewhere = await Swarm.create()
   const manifest = await elsewhere.publish(await elsewhere.add(), model)
   await elsewhere.dispose()
@@ -170,7 +170,7 @@ test('one of two fetches that share a file may give up', async () => {
   expect(Buffer.compare(await bytesOf((await inTime('the other', other)).artifact), model)).toBe(0)
 })
 
-test('too little room is told before anything is written, with both numbers', async () => {
+test('[BLOB-6] too little room is told before anything is written, with both numbers', async () => {
   const manifest = await swarm.publish(source, model)
   const receiver = await swarm.add({ store: new MemoryBlobStore({ capacityBytes: 5_000_000 }) })
   const error: unknown = await receiver.blobs.fetch(manifest).catch((reason: unknown) => reason)
@@ -226,7 +226,7 @@ test('removing a manifest that is being fetched stops the fetch and leaves nothi
   expect((await receiver.store.space()).usedBytes).toBe(0)
 })
 
-test('stop() in the middle of publishing ends it, and nothing is kept', async () => {
+test('[BLOB-5] stop() in the middle of publishing ends it, and nothing is kept', async () => {
   const path = await swarm.file('large', seededBytes('large', 20_000_000))
   let stopping: Promise<void> | undefined
   const onProgress = (): void => void (stopping ??= source.blobs.stop())

@@ -130,7 +130,7 @@ describe('after the process was killed', () => {
     expect(again.path(file.cid)).toBeDefined()
   })
 
-  test('drafts and half-written small files are removed', async () => {
+  test('[BLOB-5] drafts and half-written small files are removed', async () => {
     const store = await openStore()
     const draft = await store.createDraft(1000)
     await writeFile(at('store/blocks/bafy.tmp'), 'half')
@@ -244,7 +244,7 @@ test('a damaged block counts as absent, and may come again', async () => {
   expect(await store.getBlock(block.cid)).toBeDefined()
 })
 
-test('names on disk come from hashes alone', async () => {
+test('[BLOB-9] names on disk come from hashes alone', async () => {
   const store = await openStore()
   await putFile(store, file)
   await store.keep(file.cid)

@@ -116,7 +116,7 @@ describe('a peer that answers', () => {
     }
   }
 
-  test('with wrong chunks is refused before anything is written, cooled off, then banned, and named', async () => {
+  test('[BLOB-1] with wrong chunks is refused before anything is written, cooled off, then banned, and named', async () => {
     let requests = 0
     const answer: Answer = (message, say) => {
       if (message.type === 'request') requests++
@@ -139,7 +139,7 @@ describe('a peer that answers', () => {
     await fetchPast(() => {}, { hasBlocks: false })
   })
 
-  test('with nothing at all is passed over, for chunks', async () => {
+  test('[BLOB-8] with nothing at all is passed over, for chunks', async () => {
     await fetchPast(() => {})
   })
 
@@ -238,7 +238,7 @@ describe('a peer that answers', () => {
   })
 })
 
-test('a manifest that is a bomb is refused with a typed error', async () => {
+test('[BLOB-7] a manifest that is a bomb is refused with a typed error', async () => {
   const files = Array.from({ length: 20_000 }, () => ({ name: 'a', size: 2 ** 52, file: 'x' }))
   const bomb = encode({ version: 1, size: 2 ** 53, files })
   await addHostile((message, say) => {

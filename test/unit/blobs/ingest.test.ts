@@ -40,7 +40,7 @@ test('what is published has a path with the same bytes, and the original stays a
   expect(progress.at(-1)).toBe(1)
 })
 
-test('the same files give the same manifest, on every node and at every time', async () => {
+test('[BLOB-2] the same files give the same manifest, on every node and at every time', async () => {
   const path = await swarm.file('file', seededBytes('file', 500_000))
   const one = await node.blobs.ingest([{ name: 'x', path }])
   const two = await (await swarm.add()).blobs.ingest([{ name: 'x', path }])

@@ -33,7 +33,7 @@ test('a manifest comes back as it was, its links as links', () => {
   expect(block.cid).toBe(cidOf(block.bytes))
 })
 
-test('a manifest has this identity for ever', () => {
+test('[BLOB-2] a manifest has this identity for ever', () => {
   expect(encodeManifest([{ name: 'model.safetensors', size: 7, file }]).cid).toMatchInlineSnapshot(
     `"bafyreiawbp4xll3aafxcsetff6wq4nhqbn24q6m4lejuvu3l3omxq6bea4"`
   )

@@ -112,7 +112,7 @@ test('no more is asked than the credit, which grows as the peer answers', async 
   expect(session.freeBytes).toBe(exchangeLimits.creditBytes)
 })
 
-test('a peer that is silent too long is late: others get its chunks, and it is asked no more until it answers', async () => {
+test('[BLOB-8] a peer that is silent too long is late: others get its chunks, and it is asked no more until it answers', async () => {
   const request = await ask(0, 1)
   await clock.advance(requestTimeoutMs)
   session.check(clock.monotonic())

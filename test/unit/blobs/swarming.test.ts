@@ -34,7 +34,7 @@ for (const count of [2, 4]) {
   })
 }
 
-test('a receiver that comes late is served by the others when the source is gone', async () => {
+test('[BLOB-4] a receiver that comes late is served by the others when the source is gone', async () => {
   const manifest = await swarm.publish(source, model)
   const early = await swarm.add()
   await early.blobs.fetch(manifest)
@@ -70,7 +70,7 @@ test('the source goes away in the middle, and another comes', async () => {
   expect(Buffer.compare(await readFile(artifact.files[0]?.path ?? ''), bytes)).toBe(0)
 })
 
-test('a byte that rotted on disk is never served; the rest is, and another peer fills in', async () => {
+test('[BLOB-1] a byte that rotted on disk is never served; the rest is, and another peer fills in', async () => {
   const manifest = await swarm.publish(source, model)
   const second = await swarm.add()
   await second.blobs.fetch(manifest)
