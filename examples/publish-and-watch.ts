@@ -34,19 +34,6 @@ async function startNode(name: string, gpuGb: number, peers: readonly string[] =
   return node
 }
 
-/** Resolves when the node knows this many members: a rollout to all counts those that are known. */
-function members(node: MurmurateNode, count: number): Promise<void> {
-  return new Promise((resolve) => {
-    const look = (): void => {
-      if (node.fleet.members().length < count) return
-      stopListening()
-      resolve()
-    }
-    const stopListening = node.fleet.onChange(look)
-    look()
-  })
-}
-
 async function makeFile(): Promise<string> {
   const path = join(directory, 'model.bin')
   await writeFile(path, randomBytes(4 * 1024 * 1024))
@@ -85,7 +72,7 @@ const publisher = await startNode('publisher', 16)
 // On a local network the two would find each other by mDNS.
 const watcher = await startNode('watcher', 4, publisher.addresses)
 try {
-  await Promise.all([members(publisher, 2), members(watcher, 2)])
+  await Promise.all([publisher.fleet.waitFor(2), watcher.fleet.waitFor(2)])
   const path = process.argv[2] ?? (await makeFile())
 
   const first = await rollOut('1.0.0', path, 8 * 1024)

@@ -37,18 +37,7 @@ const calls = {
   },
 
   /** Resolves when the node is linked with all others of a mesh of this many. */
-  meshed: (members: number): Promise<void> => {
-    const { fleet } = running()
-    return new Promise((resolve) => {
-      const look = (): void => {
-        if (fleet.members().filter(({ online }) => online).length < members) return
-        stop()
-        resolve()
-      }
-      const stop = fleet.onChange(look)
-      look()
-    })
-  },
+  meshed: (members: number): Promise<void> => running().fleet.waitFor(members),
 
   /** Publishes a file as the first version of the bench's model. */
   publish: async (path: string): Promise<void> => {

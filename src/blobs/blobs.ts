@@ -13,9 +13,9 @@ import { ingestFiles, type IngestFile, type IngestOptions } from './ingest.js'
 import { blocksOf, loadManifest } from './manifest-tree.js'
 import type { TransferPlan, TransferReport } from './progress.js'
 
-export type { IngestFile, IngestOptions, IngestProgress } from './ingest.js'
+export type { IngestFile, IngestOptions } from './ingest.js'
 export type { FetchOptions } from './downloader.js'
-export type { TransferPhase, TransferPlan, TransferProgress, TransferReport } from './progress.js'
+export type { TransferPlan, TransferProgress, TransferReport } from './progress.js'
 
 /** A complete local file. */
 export interface LocalFile {

@@ -1,3 +1,4 @@
+import './polyfill.js'
 import { MurmurateError } from './errors.js'
 
 /** Options of everything that can be stopped. */

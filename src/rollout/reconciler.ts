@@ -36,9 +36,7 @@ export class Reconciler implements Startable {
     const { tracker, registry, self } = this.#components
     this.#stops = [
       tracker.onChange((model, change) => {
-        // A status of this node that it did not write since its start comes from the mesh: its disk was lost or restored.
-        const isFound = change === 'status' && !this.#workers.has(model) && tracker.status(model, self) !== undefined
-        if (change === 'rollout' || isFound) this.#worker(model).wake()
+        if (change === 'rollout') this.#worker(model).wake()
       }),
       registry.onRelease((model) => this.#workers.get(model)?.wake())
     ]

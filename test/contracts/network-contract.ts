@@ -108,7 +108,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
     }
 
     describe('links', () => {
-      test('a dial links both, each hears of it once, and it returns who answered', async () => {
+      test('[NET-5] a dial links both, each hears of it once, and it returns who answered', async () => {
         const [one, two] = [await started(), await started()]
         const events: PeerEvent[] = []
         one.onPeer((event) => events.push(event))
@@ -122,7 +122,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
         expect([one.peers(), two.peers()]).toEqual([[two.nodeId], [one.nodeId]])
       })
 
-      test('both dial at once: one link, one event on each side, and it carries channels', async () => {
+      test('[NET-5] both dial at once: one link, one event on each side, and it carries channels', async () => {
         const [one, two] = [await started(), await started()]
         const events: PeerEvent[] = []
         one.onPeer((event) => events.push(event))
@@ -198,7 +198,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
     })
 
     describe('gossip', () => {
-      test('reaches every other subscriber once, over several hops, and names who passed it on', async () => {
+      test('[NET-6] reaches every other subscriber once, over several hops, and names who passed it on', async () => {
         const [one, two, three] = await line()
         const senders: string[] = []
         const heard = [one, two].map((network) => listen(network, 'news'))
@@ -289,7 +289,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
     })
 
     describe('channels', () => {
-      test('frames of any size come back whole and in order', async () => {
+      test('[NET-7] frames of any size come back whole and in order', async () => {
         const [one, two] = await pair()
         serveEcho(two)
         const channel = await one.open(two.nodeId, '/echo/1', limit)
@@ -318,7 +318,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
         expect(received).toEqual(sent)
       })
 
-      test('a sender is held back while the reader does not pull, and goes on when it does', async () => {
+      test('[NET-7] a sender is held back while the reader does not pull, and goes on when it does', async () => {
         const { near, far } = await manualPair()
         const total = 60
         let sent = 0
@@ -334,7 +334,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
         expect(frames.map((frame) => frame[0])).toEqual(Array.from({ length: total }, (_, index) => index))
       })
 
-      test('a frame above the limit of the receiver is cut off; above the own limit it is not sent', async () => {
+      test('[NET-8] a frame above the limit of the receiver is cut off; above the own limit it is not sent', async () => {
         const { near, far } = await manualPair({ maxFrameBytes: 10 })
         const reading = failure(readAll(far))
         expect(await failure(near.send([Buffer.alloc(1024 * kib + 1)]))).toBe('FRAME_TOO_LARGE')
@@ -390,7 +390,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
         expect(await failure(near.send([Buffer.from('late')]))).toBe('NETWORK_ERROR')
       })
 
-      test('an abort is an error to the reader at the other end, not an end', async () => {
+      test('[NET-7] an abort is an error to the reader at the other end, not an end', async () => {
         const { near, far } = await manualPair()
         const reading = failure(readAll(far))
         const ownReading = failure(readAll(near))
@@ -473,7 +473,7 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
         expect(await inTime('the readers', Promise.all(readers))).toEqual(['NETWORK_ERROR', 'NETWORK_ERROR'])
       })
 
-      test('a restarted network keeps its id, its subscriptions and its protocols', async () => {
+      test('[NET-9] a restarted network keeps its id, its subscriptions and its protocols', async () => {
         const [one, two] = await pair()
         serveEcho(two)
         const heard = listen(two, 'news')

@@ -39,7 +39,7 @@ const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => errorCode(error) ?? error
   )
 
-test('three nodes on loopback find each other by mDNS, each link is told once, and gossip flows', async () => {
+test('[NET-2] three nodes on loopback find each other by mDNS, each link is told once, and gossip flows', async () => {
   const keys = testMesh()
   const events: PeerEvent[] = []
   const heard = new Set<string>()
@@ -62,7 +62,7 @@ test('three nodes on loopback find each other by mDNS, each link is told once, a
   expect(events.map(({ type }) => type)).toEqual(Array.from({ length: 6 }, () => 'connected'))
 })
 
-test('nodes of two meshes do not find each other', async () => {
+test('[NET-2] nodes of two meshes do not find each other', async () => {
   const [one, two] = [testMesh(), testMesh()]
   const a = await start({ discovery: true }, one)
   const stranger = await start({ discovery: true }, two)
@@ -71,7 +71,7 @@ test('nodes of two meshes do not find each other', async () => {
   expect([a.peers(), b.peers(), stranger.peers()]).toEqual([[b.nodeId], [a.nodeId], []])
 })
 
-test('a wrong secret is refused within seconds, both ways, and honest peers still join', async () => {
+test('[NET-1] a wrong secret is refused within seconds, both ways, and honest peers still join', async () => {
   const node = await start()
   const stranger = await start({}, testMesh())
   const refusals = [codeOf(stranger.dial(addressOf(node))), codeOf(node.dial(addressOf(stranger)))]
@@ -102,7 +102,7 @@ test('a dial without an id to a peer that has a link finds that link', async () 
   expect(events).toEqual([])
 })
 
-test('twenty silent sockets a second do not lock out an honest dialler, and are dropped', async () => {
+test('[NET-1] twenty silent sockets a second do not lock out an honest dialler, and are dropped', async () => {
   const node = await start()
   const openOne = (): void => {
     sockets.push(
@@ -146,7 +146,7 @@ test.each([
   expect(await codeOf(start(init))).toBe('INVALID_REQUEST')
 })
 
-test('a configured peer that starts later is found, and found again after its restart', async () => {
+test('[NET-3] a configured peer that starts later is found, and found again after its restart', async () => {
   const later = await start()
   const address = addressOf(later)
   await later.stop()
@@ -164,7 +164,7 @@ test('a configured peer that starts later is found, and found again after its re
   }
 })
 
-test('a link on which nothing is heard is cut, one that is only idle is not', async () => {
+test('[NET-4] a link on which nothing is heard is cut, one that is only idle is not', async () => {
   const knobs = { keepAliveMs: 100, livenessCheckMs: 100 }
   const [one, two] = [await start({ knobs }), await start({ knobs })]
   const relay = await frozenRelay(portOf(two))
@@ -243,7 +243,7 @@ test('sixteen nodes behind one address hear each other: being neighbours is no o
   await until('everyone to be heard', spread, 20_000)
 }, 40_000)
 
-test('after stop the process ends by itself, and nothing was printed', async () => {
+test('[NET-9] after stop the process ends by itself, and nothing was printed', async () => {
   const script = fileURLToPath(new URL('../support/start-and-stop.mjs', import.meta.url))
   const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''

@@ -56,7 +56,7 @@ async function expectMessagesFlow(nodes: readonly TestNode[], label: string, dea
   await until(`the ${label} messages`, flows, deadlineMs)
 }
 
-test(`after ${cutSeconds} s without a cable the link comes back by itself within 60 s, and messages flow`, async () => {
+test(`[NET-3] after ${cutSeconds} s without a cable the link comes back by itself within 60 s, and messages flow`, async () => {
   const secret = createMeshSecret(systemEnvironment.random)
   const nodes = [startNode(1, secret), startNode(2, secret)]
   await until('the first link', () => nodes.every((node) => count(node, 'connected') === 1), 15_000)

@@ -82,7 +82,7 @@ describe('redialling', () => {
     expect(gaps.length).toBeLessThan(100)
   })
 
-  test('a cut of any length heals within the cap after the peer answers again', async () => {
+  test('[NET-3] a cut of any length heals within the cap after the peer answers again', async () => {
     for (const cutMinutes of [1, 3, 60, 600]) {
       const { clock, redialer, linked, answering, dials } = world(cutMinutes)
       redialer.start()
