@@ -41,8 +41,9 @@ export type { Branded, Cid, ModelId, NodeId, PageId, RolloutId, VariantId, Versi
 export { parseModelId, parseNodeId, parseRolloutId, parseVersion, shortId } from './core/ids.js'
 export type { Startable } from './core/lifecycle.js'
 export type { LogFields, Logger } from './core/logger.js'
+export type { Unsubscribe } from './net/network.js'
 
-export type { Capabilities } from './fleet/capabilities.js'
+export type { Capabilities, Gpu } from './fleet/capabilities.js'
 export type { Member, Membership, NodeDescription } from './fleet/membership.js'
 export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
 

@@ -123,6 +123,8 @@ export class MurmurateError extends Error {
   readonly next: string
 
   /**
+   * Makes an error of a row of the table.
+   *
    * @param code - a row of the table
    * @param message - what happened, to what, why
    * @param options - details and cause

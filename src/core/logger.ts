@@ -3,9 +3,13 @@ export type LogFields = Readonly<Record<string, unknown>>
 
 /** Where log lines go. A library never prints by itself: the default drops them. */
 export interface Logger {
+  /** What only a developer of the library wants to know. */
   debug(message: string, fields?: LogFields): void
+  /** What happens in the normal course of things. */
   info(message: string, fields?: LogFields): void
+  /** What is odd, and was dealt with. */
   warn(message: string, fields?: LogFields): void
+  /** What failed and needs somebody. */
   error(message: string, fields?: LogFields): void
 }
 

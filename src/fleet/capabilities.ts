@@ -12,26 +12,40 @@ const maxGpus = 64
 const text = z.string().min(1).max(64)
 const megabytes = z.number().nonnegative().finite()
 
-/** The form of what a node says it can do. A field that is absent is unknown, which is not the same as zero or none. */
-export const capabilitiesSchema = z.object({
+/** A GPU. */
+export interface Gpu {
+  readonly name: string
+  /** Its memory, MiB. */
+  readonly memoryMb: number
+}
+
+/** What a node can do. A field that is absent is unknown, which is not the same as zero or none. */
+export interface Capabilities {
   /** As `uname -m` has it: `x86_64`, `aarch64`. */
+  readonly cpuArch?: string | undefined
+  readonly cpuCores?: number | undefined
+  /** RAM, MiB. */
+  readonly memoryMb?: number | undefined
+  /** Each GPU; an empty list says that there is none. */
+  readonly gpus?: readonly Gpu[] | undefined
+  /** Disk space that models may still take, MiB. */
+  readonly storageMb?: number | undefined
+  /** Execution providers: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml`. */
+  readonly providers?: readonly string[] | undefined
+}
+
+/** The form of `Capabilities`. */
+export const capabilitiesSchema = z.object({
   cpuArch: text.optional(),
   cpuCores: z.number().int().positive().optional(),
-  /** RAM in MiB. */
   memoryMb: megabytes.optional(),
-  /** Each GPU with its memory in MiB; an empty list says that there is none. */
   gpus: z
     .array(z.object({ name: text, memoryMb: megabytes }))
     .max(maxGpus)
     .optional(),
-  /** Disk space that models may still take, in MiB. */
   storageMb: megabytes.optional(),
-  /** Execution providers: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml`. */
   providers: z.array(text).max(32).optional()
-})
-
-/** What a node can do. Absent fields are unknown. */
-export type Capabilities = z.infer<typeof capabilitiesSchema>
+}) satisfies z.ZodType<Capabilities>
 
 /** Memory of the largest GPU in MiB; 0 when there is none, undefined when unknown. */
 export function gpuMemoryMb(capabilities: Capabilities): number | undefined {

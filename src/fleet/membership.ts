@@ -19,17 +19,26 @@ export const labelsSchema = z
   .record(label, z.string().max(128))
   .refine((labels) => Object.keys(labels).length <= 32, 'at most 32 labels')
 
-const nodeSchema = z.object({
+/** What a node says of itself. */
+export interface NodeDescription {
+  /** For people; not unique. */
+  readonly name: string
+  readonly capabilities: Capabilities
+  /** The groups it belongs to. */
+  readonly formations: readonly string[]
+  /** What scopes can ask for. */
+  readonly labels: Readonly<Record<string, string>>
+  /** Version of this library. */
+  readonly software: string
+}
+
+const nodeSchema: z.ZodType<NodeDescription> = z.object({
   name: z.string().min(1).max(64),
   capabilities: capabilitiesSchema,
   formations: z.array(label).max(16),
   labels: labelsSchema,
-  /** Version of this library. */
   software: z.string().max(64)
 })
-
-/** What a node says of itself. */
-export type NodeDescription = z.infer<typeof nodeSchema>
 
 /** Pages `node/<bucket>`: every member describes itself, in its own bucket. */
 export const nodeKind: PageKind<NodeDescription> = {

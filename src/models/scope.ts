@@ -6,8 +6,27 @@ import type { Member } from '../fleet/membership.js'
 const text = z.string().min(1).max(64)
 const amount = z.number().nonnegative().finite()
 
+/** What the `capable` scope can demand; what is absent is not demanded. */
+export interface CapableFilter {
+  /** Memory of one GPU, GiB. */
+  readonly minGpuGb?: number | undefined
+  /** As `uname -m` has it: `x86_64`, `aarch64`. */
+  readonly cpuArch?: string | undefined
+  /** Free disk space, MiB. */
+  readonly minStorageMb?: number | undefined
+  /** Labels that the node must have, with these values. */
+  readonly labels?: Readonly<Record<string, string>> | undefined
+}
+
+/** Which nodes a rollout is meant for (features A39). */
+export type DistributionScope =
+  | { readonly kind: 'all' }
+  | { readonly kind: 'formation'; readonly formation: string }
+  | { readonly kind: 'nodes'; readonly nodes: readonly NodeId[] }
+  | ({ readonly kind: 'capable' } & CapableFilter)
+
 /** The form of a scope, in arguments and in the document. */
-export const scopeSchema = z.discriminatedUnion('kind', [
+export const scopeSchema: z.ZodType<DistributionScope> = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('all') }),
   z.strictObject({ kind: z.literal('formation'), formation: text }),
   z.strictObject({ kind: z.literal('nodes'), nodes: z.array(z.string().transform(parseNodeId)).max(2000) }),
@@ -19,12 +38,6 @@ export const scopeSchema = z.discriminatedUnion('kind', [
     labels: z.record(text, z.string().max(128)).optional()
   })
 ])
-
-/** Which nodes a rollout is meant for (features A39). */
-export type DistributionScope = z.infer<typeof scopeSchema>
-
-/** What the `capable` scope can demand. */
-export type CapableFilter = Omit<Extract<DistributionScope, { kind: 'capable' }>, 'kind'>
 
 /** Every member, late joiners too. */
 export function all(): DistributionScope {

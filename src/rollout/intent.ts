@@ -19,10 +19,11 @@ import type { PageKind } from '../record/policy.js'
 const counter = z.int().nonnegative()
 const text = z.string().min(1).max(64)
 
-/** `low` may wait for a quiet hour; a higher priority is served first and may pre-empt a lower one (features A40). */
-export const transferPriorities = ['critical', 'high', 'normal', 'low'] as const
-/** How urgent a rollout's bytes are. */
-export type TransferPriority = (typeof transferPriorities)[number]
+/** How urgent a rollout's bytes are: on a node the most urgent transfer begins first (features A40). */
+export type TransferPriority = 'critical' | 'high' | 'normal' | 'low'
+
+/** All priorities, the most urgent first. */
+export const transferPriorities: readonly TransferPriority[] = ['critical', 'high', 'normal', 'low']
 
 const intentSchema = z.strictObject({
   id: z.string().transform(parseRolloutId),

@@ -13,8 +13,23 @@ import type { Entry } from '../record/entry.js'
 import { bucketPage, isOwnBucket } from '../record/bucket.js'
 import type { PageKind } from '../record/policy.js'
 
-/** Steps of a node towards a version, and what may come after. */
-export const phases = [
+/** Where a node stands with a model: the steps towards a version, and what may come after. */
+export type Phase =
+  | 'notDeployed'
+  | 'queued'
+  | 'downloading'
+  | 'staged'
+  | 'loading'
+  | 'verifying'
+  | 'operational'
+  | 'degraded'
+  | 'failed'
+  | 'rolledBack'
+  | 'paused'
+  | 'unloading'
+
+/** All phases. */
+export const phases: readonly Phase[] = [
   'notDeployed',
   'queued',
   'downloading',
@@ -27,13 +42,21 @@ export const phases = [
   'rolledBack',
   'paused',
   'unloading'
-] as const
-
-/** Where a node stands with a model. */
-export type Phase = (typeof phases)[number]
+]
 
 /** Why a node does not converge (features A12). */
-export const blockerReasons = [
+export type BlockerReason =
+  | 'networkPartition'
+  | 'insufficientStorage'
+  | 'insufficientGpuMemory'
+  | 'transferFailed'
+  | 'deploymentFailed'
+  | 'incompatibleCapabilities'
+  | 'nodeBusy'
+  | 'unknown'
+
+/** All reasons. */
+export const blockerReasons: readonly BlockerReason[] = [
   'networkPartition',
   'insufficientStorage',
   'insufficientGpuMemory',
@@ -42,10 +65,7 @@ export const blockerReasons = [
   'incompatibleCapabilities',
   'nodeBusy',
   'unknown'
-] as const
-
-/** A reason of a blocker. */
-export type BlockerReason = (typeof blockerReasons)[number]
+]
 
 const time = z.int().nonnegative()
 const amount = z.number().nonnegative().finite()
@@ -53,35 +73,50 @@ const amount = z.number().nonnegative().finite()
 /** Longer messages are cut, so that no runtime's error can keep a status from being written. */
 const maxMessageLength = 500
 
-const blockerSchema = z.object({
-  reason: z.enum(blockerReasons),
+/** A blocker as the node that has it writes it. */
+export interface StatusBlocker {
+  readonly reason: BlockerReason
   /** When this reason was first seen, ms since 1970 on the node's clock; kept while the reason stays. */
-  since: time,
+  readonly since: number
   /** One sentence with what and why. */
+  readonly message: string
+  /** What is needed and what there is, in `unit`; absent where the reason is not an amount, or it is unknown. */
+  readonly required?: number | undefined
+  readonly available?: number | undefined
+  readonly unit?: 'MiB' | 'bytes' | undefined
+}
+
+const blockerSchema: z.ZodType<StatusBlocker> = z.object({
+  reason: z.enum(blockerReasons),
+  since: time,
   message: z.string().max(maxMessageLength),
   required: amount.optional(),
   available: amount.optional(),
   unit: z.enum(['MiB', 'bytes']).optional()
 })
 
-/** A blocker as the node that has it writes it. */
-export type StatusBlocker = z.infer<typeof blockerSchema>
-
-const transferSchema = z.object({
-  totalBytes: amount,
+/** How a version's bytes came to a node. */
+export interface TransferSummary {
+  readonly totalBytes: number
   /** Bytes that came over the network. */
-  receivedBytes: amount,
+  readonly receivedBytes: number
   /** Bytes copied from files that were here already. */
-  reusedBytes: amount,
+  readonly reusedBytes: number
   /** Bytes that an earlier, interrupted attempt had already fetched. */
+  readonly resumedBytes: number
+  readonly seconds: number
+  /** Who sent how many bytes, the most first, at most 8. */
+  readonly sources: readonly (readonly [peer: NodeId, bytes: number])[]
+}
+
+const transferSchema: z.ZodType<TransferSummary> = z.object({
+  totalBytes: amount,
+  receivedBytes: amount,
+  reusedBytes: amount,
   resumedBytes: amount,
   seconds: amount,
-  /** Who sent how much, the most first, at most 8. */
   sources: z.array(z.tuple([z.string().transform(parseNodeId), amount])).max(8)
 })
-
-/** How a version's bytes came to a node. */
-export type TransferSummary = z.infer<typeof transferSchema>
 
 const version = z.string().transform(parseVersion)
 const variant = z.string().transform(parseVariantId)
