@@ -13,7 +13,7 @@ const kibibyte = 1024
 export const fastCdcParameters = Object.freeze({
   /** No cut is looked for before this: a quarter of the average, as in the paper. */
   minBytes: 16 * kibibyte,
-  /** Best of 16, 32, 64, 128 KiB over our sample of model repositories. */
+  /** Smaller chunks find a little more to reuse and cost 36 bytes of list each: 64 KiB is 0.06 % of the file. */
   averageBytes: 64 * kibibyte,
   /** The largest chunk of any kind, see `maxChunkBytes`. */
   maxBytes: 256 * kibibyte,
