@@ -35,7 +35,7 @@ export interface NodeInit {
   readonly environment?: Environment
 }
 
-/** Figures with their units. Each default says where it comes from. */
+/** Figures with their units. Periods and time limits are above 0; where 0 means "none", it is allowed. */
 export interface Tuning {
   /** Entries written within this time are gossiped together, ms. A person notices no less. @default 100 */
   readonly gossipTickMs: number
@@ -65,7 +65,7 @@ export interface Tuning {
   readonly soakMs: number
   /** Time between two checks during the soak, ms. @default 1000 */
   readonly soakCheckPeriodMs: number
-  /** Versions of a model that stay on disk, the running one among them. @default 2 */
+  /** Versions of a model that stay on disk, the running one among them, 1 to 32. @default 2 */
   readonly keepVersions: number
   /** What is blocked is looked at again after this time, ms, doubled each time. @default 1000 */
   readonly retryMs: number

@@ -13,6 +13,8 @@
  *
  * const node = await createNode({ dataDir: './data', secret: process.env.MESH_SECRET ?? createMeshSecret() })
  * await node.start()
+ * await node.models.publish('target_recognition', '4.2.1', [{ id: 'fp16', files: [{ path: 'model.safetensors' }] }])
+ * await node.distribution.distributeModel('target_recognition', '4.2.1')
  * for await (const status of node.distribution.subscribeConvergence('target_recognition', '4.2.1')) {
  *   console.log(`${status.converged} of ${status.totalPlatforms}`)
  * }

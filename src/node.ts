@@ -25,6 +25,7 @@ import { SharedDocument } from './record/shared-document.js'
 import { directoryRuntime } from './rollout/directory-runtime.js'
 import { Distribution } from './rollout/distribution.js'
 import { Reconciler } from './rollout/reconciler.js'
+import { maxKeptVersions } from './rollout/status.js'
 import { DeploymentTracker } from './rollout/tracker.js'
 import { TransferSlots } from './rollout/transfer-slots.js'
 import { version as software } from './version.js'
@@ -59,12 +60,27 @@ export interface MurmurateNode extends Startable {
 const text = z.string().min(1)
 const figures = z.partialRecord(z.enum(Object.keys(defaultTuning)), z.number().nonnegative().finite())
 const count = z.int().positive()
+const mayBeZero: ReadonlySet<string> = new Set<keyof Tuning>([
+  'gossipTickMs',
+  'compactAboveBytes',
+  'progressPeriodMs',
+  'offlineAfterMs',
+  'coalesceMs',
+  'soakMs'
+])
 /** Of these there must be one: no transfer could run, and the version in service would be removed. */
-const tuningSchema = figures.refine(
-  ({ parallelTransfers = 1, keepVersions = 1 }) =>
-    [parallelTransfers, keepVersions].every((value) => count.safeParse(value).success),
-  'parallelTransfers and keepVersions are whole numbers of at least 1'
-)
+const tuningSchema = figures
+  .refine(
+    ({ parallelTransfers = 1, keepVersions = 1 }) =>
+      [parallelTransfers, keepVersions].every((value) => count.safeParse(value).success),
+    'parallelTransfers and keepVersions are whole numbers of at least 1'
+  )
+  .refine(({ keepVersions = 1 }) => keepVersions <= maxKeptVersions, `keepVersions is at most ${maxKeptVersions}`)
+  // With a period of 0 a node does nothing else, with a limit of 0 nothing ends in time.
+  .refine(
+    (given) => Object.entries(given).every(([name, value = 1]) => value > 0 || mayBeZero.has(name)),
+    `only ${[...mayBeZero].join(', ')} may be 0`
+  )
 const initSchema = z.strictObject({
   dataDir: text,
   secret: text,

@@ -9,7 +9,7 @@ export class BlockWant {
   readonly #cid: Cid
   readonly #maxBytes: number
   readonly #settle: (block: Uint8Array | undefined) => void
-  readonly #pieces: Uint8Array[] = []
+  #buffer = new Uint8Array(0)
   #doneBytes = 0
   #totalBytes: number | undefined
 
@@ -35,13 +35,24 @@ export class BlockWant {
     this.#totalBytes ??= totalBytes
     const fits = totalBytes === this.#totalBytes && totalBytes <= this.#maxBytes && offset === this.#doneBytes
     if (!fits) throw this.#broken(`sent a wrong piece of block ${this.#cid}`)
-    this.#pieces.push(bytes)
-    this.#doneBytes += bytes.byteLength
+    this.#append(bytes, totalBytes)
     if (this.#doneBytes < totalBytes) return false
-    const block = new Uint8Array(Buffer.concat(this.#pieces))
+    const block = this.#buffer.subarray(0, totalBytes)
     if (!matches(this.#cid, block)) throw this.#broken(`sent wrong bytes for block ${this.#cid}`)
     this.#settle(block)
     return true
+  }
+
+  /** Copies, so that many small pieces cost no more than their bytes; doubles, so that copying stays linear. */
+  #append(bytes: Uint8Array, totalBytes: number): void {
+    const needed = this.#doneBytes + bytes.byteLength
+    if (needed > this.#buffer.byteLength) {
+      const grown = new Uint8Array(Math.min(totalBytes, Math.max(needed, 2 * this.#buffer.byteLength)))
+      grown.set(this.#buffer)
+      this.#buffer = grown
+    }
+    this.#buffer.set(bytes, this.#doneBytes)
+    this.#doneBytes = needed
   }
 
   #broken(how: string): MurmurateError {

@@ -1,6 +1,6 @@
 import { raceSignal, throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { every, type Environment, type Timer } from '../core/environment.js'
-import { MurmurateError } from '../core/errors.js'
+import { MurmurateError, messageOf } from '../core/errors.js'
 import type { Cid, NodeId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { Network, Unsubscribe } from '../net/network.js'
@@ -84,7 +84,7 @@ export class Downloader {
    * @throws MurmurateError `ABORTED`, `INSUFFICIENT_STORAGE`, `DATA_DIR_UNREADABLE`, `MALFORMED`
    */
   fetch(manifest: Cid, options: FetchOptions): Promise<TransferReport> {
-    const transfer = new Transfer(this.#components.environment.clock, options.onProgress)
+    const transfer = new Transfer(this.#components.environment.clock, this.#guarded(options.onProgress))
     const controller = new AbortController()
     const signal = AbortSignal.any([this.#signalOf(options), controller.signal])
     const running = this.#run(manifest, transfer, signal).finally(() => {
@@ -116,6 +116,18 @@ export class Downloader {
     return this.#downloads.get(file) !== undefined
   }
 
+  /** What a listener throws is its own fault: it must not end the fetch, and less the process. */
+  #guarded(onProgress: OnProgress | undefined): OnProgress | undefined {
+    if (onProgress === undefined) return undefined
+    return (progress) => {
+      try {
+        onProgress(progress)
+      } catch (error) {
+        this.#components.logger.error(`a listener of a fetch failed: ${messageOf(error)}`)
+      }
+    }
+  }
+
   #signalOf({ signal }: AbortOptions): AbortSignal {
     return signal === undefined ? this.#stopping.signal : AbortSignal.any([signal, this.#stopping.signal])
   }
@@ -144,8 +156,7 @@ export class Downloader {
 
   /** Makes sure that there is room for everything before anything is written. */
   async #acquire(missing: readonly FilePlan[]): Promise<readonly FileDownload[]> {
-    await this.#downloads.stopping(missing.map(({ file }) => file))
-    const { availableBytes } = await this.#components.store.space()
+    const availableBytes = await this.#space(missing.map(({ file }) => file))
     // From here to the end nothing waits, so that two fetches cannot both count on the same room.
     this.#checkSpace(missing, availableBytes)
     return missing.map((plan) =>
@@ -161,6 +172,15 @@ export class Downloader {
           })
       )
     )
+  }
+
+  /** Bytes that can be written, at a moment when none of these files is just being given up. */
+  async #space(files: readonly Cid[]): Promise<number> {
+    for (;;) {
+      await this.#downloads.stopping(files)
+      const { availableBytes } = await this.#components.store.space()
+      if (!this.#downloads.isStopping(files)) return availableBytes
+    }
   }
 
   #checkSpace(missing: readonly FilePlan[], availableBytes: number): void {

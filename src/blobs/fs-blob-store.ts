@@ -14,6 +14,7 @@
  */
 import { chmod, rename } from 'node:fs/promises'
 import { equalBytes } from '../core/codec.js'
+import { syncDirectory } from '../core/durable.js'
 import { MurmurateError, messageOf, systemCode } from '../core/errors.js'
 import type { Cid } from '../core/ids.js'
 import { silentLogger, type Logger } from '../core/logger.js'
@@ -35,8 +36,8 @@ import { digestOf } from './cid.js'
 import { fsBlobStoreDefaults, type FsBlobStoreInit } from './fs-defaults.js'
 import { FsBlocks } from './fs-blocks.js'
 import { FsDraft } from './fs-draft.js'
-import { FsEntries, type FsEntry } from './fs-entries.js'
-import { diskError, freeDiskBytes, makeDirectories, readFully, removeIfThere, syncDirectory } from './fs-files.js'
+import { FsEntries, newEntry, wholePart, type FsEntry } from './fs-entries.js'
+import { diskError, freeDiskBytes, makeDirectories, readFully, removeIfThere } from './fs-files.js'
 import { FsLayout, sizeOf, type FilePaths } from './fs-layout.js'
 import { FsPart } from './fs-part.js'
 import { writeHeld } from './held-journal.js'
@@ -172,17 +173,15 @@ export class FsBlobStore implements BlobStore {
 
   removeFile(file: Cid): Promise<void> {
     return this.#locks.run(file, async () => {
-      await this.#entries
-        .get(file)
-        ?.part?.shut()
-        .catch(() => {})
+      await Promise.allSettled([this.#entries.get(file)?.part?.shut()])
       const state = await this.state(file)
       const paths = this.#layout.pathsOf(file)
-      this.#entries.delete(file)
-      this.#catalog.remove(file)
       this.#handles.forget(paths.part)
       this.#handles.forget(paths.file)
       for (const path of [paths.journal, paths.recent, paths.part, paths.file]) await removeIfThere(path)
+      // Not earlier: whoever looks meanwhile would take the file for one whose blocks came back, and give it an entry again.
+      this.#entries.delete(file)
+      this.#catalog.remove(file)
       if (state !== undefined) this.#space.release(state.chunks.bytesIn(state.held))
     })
   }
@@ -253,12 +252,20 @@ export class FsBlobStore implements BlobStore {
     if (chunks === undefined || entry?.isComplete === true) return
     const partBytes = entry === undefined ? 0 : chunks.bytesIn(entry.held)
     await entry?.part?.supersede()
-    await move()
     const { part, journal } = this.#layout.pathsOf(file)
+    try {
+      // Not later: beside a complete file it would say that what the part lacked has rotted.
+      await removeIfThere(journal)
+      await move()
+    } catch (error) {
+      // The part was told to be whole, and is not.
+      this.#entries.delete(file)
+      throw error
+    } finally {
+      this.#space.release(partBytes)
+    }
     this.#handles.forget(part)
-    await removeIfThere(journal)
     await removeIfThere(part)
-    this.#space.release(partBytes)
     this.#entries.set(file, { held: Bitfield.full(chunks.count), isComplete: true, part: undefined })
     await this.#catalog.add(file)
   }
@@ -285,16 +292,8 @@ export class FsBlobStore implements BlobStore {
     this.#space.release(state.chunks.length(chunk))
     entry.isComplete = false
     if (entry.part !== undefined) return
-    await writeHeld(this.#layout.pathsOf(state.file).journal, entry.held)
-    await syncDirectory(this.#layout.parts)
+    const { journal } = this.#layout.pathsOf(state.file)
+    const written = writeHeld(journal, entry.held).then(() => syncDirectory(this.#layout.parts))
+    await written.catch((error: unknown) => this.#logger.warn(`${journal} stays as it was: ${messageOf(error)}`))
   }
-}
-
-function newEntry(chunks: ChunkList): FsEntry {
-  return { held: Bitfield.empty(chunks.count), isComplete: false, part: undefined }
-}
-
-function wholePart(file: Cid, chunks: ChunkList, held: Bitfield): Part {
-  const nothing = async (): Promise<void> => {}
-  return { file, chunks, held, write: nothing, flush: nothing, complete: nothing, close: nothing }
 }

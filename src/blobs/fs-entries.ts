@@ -2,6 +2,7 @@ import { messageOf } from '../core/errors.js'
 import type { Cid } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import { Bitfield } from './bitfield.js'
+import type { Part } from './blob-store.js'
 import type { ChunkCatalog } from './chunk-catalog.js'
 import type { ChunkList } from './chunk-list.js'
 import { listWithoutDrafts, removeIfThere } from './fs-files.js'
@@ -115,4 +116,15 @@ export class FsEntries {
       return undefined
     }
   }
+}
+
+/** The entry of a file of which nothing is there yet. */
+export function newEntry(chunks: ChunkList): FsEntry {
+  return { held: Bitfield.empty(chunks.count), isComplete: false, part: undefined }
+}
+
+/** The part of a file that is complete already: there is nothing to write. */
+export function wholePart(file: Cid, chunks: ChunkList, held: Bitfield): Part {
+  const nothing = async (): Promise<void> => {}
+  return { file, chunks, held, write: nothing, flush: nothing, complete: nothing, close: nothing }
 }

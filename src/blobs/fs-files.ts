@@ -23,16 +23,6 @@ export async function diskError(cause: unknown, path: string, requiredBytes: num
   return new MurmurateError('DATA_DIR_UNREADABLE', `${path}: ${messageOf(cause)}`, { details: { path, code }, cause })
 }
 
-/** Makes renames, creations and removals in a directory durable. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
 /** Creates directories that only this user can enter. */
 export async function makeDirectories(...directories: readonly string[]): Promise<void> {
   for (const directory of directories) await mkdir(directory, { recursive: true, mode: 0o700 })

@@ -23,7 +23,7 @@ export interface InterestListener {
   /** What it has; once, and first. */
   onBitfield(session: PeerSession, held: Bitfield): void
   /** What has come in since. */
-  onHave(session: PeerSession, range: ChunkRange): void
+  onHave(session: PeerSession, ranges: readonly ChunkRange[]): void
   /** It has nothing of the file. */
   onRefused(session: PeerSession): void
   /** A chunk that was asked for, not verified. */
@@ -51,7 +51,11 @@ interface Interest {
   readonly chunks: ChunkList
   readonly listener: InterestListener
   isAnswered: boolean
+  toldChunks: number
 }
+
+/** How often a peer may tell of each chunk: it can lose one and get it again, but reading its news must have an end. */
+const newsPerChunk = 4
 
 /** Bytes asked for before a peer has shown that it answers; grows by each request answered, up to the full credit. */
 const firstWindowBytes = exchangeLimits.requestBytes
@@ -59,6 +63,8 @@ const firstWindowBytes = exchangeLimits.requestBytes
 /** Asks one peer on one channel: interests, requests and wants, and what is owed for them. */
 export class PeerSession {
   readonly peer: NodeId
+  /** Resolves when nothing of the session runs any more. */
+  readonly ended: Promise<void>
   readonly #init: PeerSessionInit
   readonly #channel: Channel
   readonly #interests = new Map<number, Interest>()
@@ -69,13 +75,12 @@ export class PeerSession {
   #lastAnswerAt = 0
   #isLate = false
   #isOpen = true
-  readonly #running: Promise<void>
 
   constructor(init: PeerSessionInit) {
     this.#init = init
     this.#channel = init.channel
     this.peer = init.channel.peer
-    this.#running = this.#run()
+    this.ended = this.#run()
   }
 
   /** Bytes that may be asked of it now. A peer that is late gets nothing more until it has answered everything. */
@@ -97,7 +102,7 @@ export class PeerSession {
   /** Declares interest in a file; returns its number for `request` and `leave`. */
   join(file: Cid, chunks: ChunkList, listener: InterestListener): number {
     const id = this.#nextId++
-    this.#interests.set(id, { file, chunks, listener, isAnswered: false })
+    this.#interests.set(id, { file, chunks, listener, isAnswered: false, toldChunks: 0 })
     this.#send({ type: 'interest', id, file })
     return id
   }
@@ -124,8 +129,8 @@ export class PeerSession {
   /** Says that a chunk is not needed any more. */
   cancel(interestId: number, chunk: number): void {
     const interest = this.#interests.get(interestId)
-    if (interest === undefined) return
-    for (const request of this.#owed.of(interest)) if (request.chunks.has(chunk)) this.#cancel(request, chunk)
+    const requests = interest === undefined ? [] : this.#owed.of(interest)
+    for (const request of requests) if (request.chunks.has(chunk)) this.#cancel(request, chunk)
   }
 
   /** Asks for a block; undefined when the peer does not have it or hangs up. Verified. */
@@ -143,9 +148,9 @@ export class PeerSession {
   check(now: number): void {
     if (!this.#isOwed) return
     const silentMs = now - this.#lastAnswerAt
-    if (silentMs > 3 * this.#init.requestTimeoutMs)
-      this.close(new MurmurateError('TIMEOUT', 'The peer does not answer'))
-    else if (silentMs > this.#init.requestTimeoutMs && !this.#isLate) this.#declareLate()
+    const { requestTimeoutMs } = this.#init
+    if (silentMs > 3 * requestTimeoutMs) this.close(new MurmurateError('TIMEOUT', 'The peer does not answer'))
+    else if (silentMs > requestTimeoutMs && !this.#isLate) this.#declareLate()
   }
 
   /** Hangs up. */
@@ -156,11 +161,6 @@ export class PeerSession {
   /** Hangs up on a peer that broke the rules. */
   refuse(reason: Error): void {
     this.#end(reason, true)
-  }
-
-  /** Resolves when nothing of the session runs any more. */
-  get ended(): Promise<void> {
-    return this.#running
   }
 
   /** Whether it has to answer anything. */
@@ -234,15 +234,15 @@ export class PeerSession {
   #takeHave(id: number, ranges: readonly ChunkRange[]): void {
     const interest = this.#interests.get(id)
     if (interest === undefined) return
-    for (const range of ranges) {
-      if (range.first + range.count > interest.chunks.count) throw broken('has chunks that do not exist')
-      interest.listener.onHave(this, range)
-    }
+    const limit = interest.chunks.count
+    if (ranges.some(({ first, count }) => first + count > limit)) throw broken('has chunks that do not exist')
+    interest.toldChunks += ranges.reduce((total, { count }) => total + count, 0)
+    if (interest.toldChunks > newsPerChunk * limit) throw broken('tells the same again and again')
+    interest.listener.onHave(this, ranges)
   }
 
   #takeData(id: number, chunk: number, bytes: Uint8Array): void {
-    const { listener } = this.#answered(id, chunk)
-    listener.onChunk(this, chunk, bytes)
+    this.#answered(id, chunk).listener.onChunk(this, chunk, bytes)
   }
 
   #takeReject(id: number, chunk: number, reason: RejectReason): void {
@@ -255,7 +255,8 @@ export class PeerSession {
     } else if (interest !== undefined) {
       this.#interests.delete(id)
       interest.listener.onRefused(this)
-    } else {
+    } else if (chunk !== noChunk) {
+      // About the whole of nothing that we know: an interest that we left before it was answered.
       // Otherwise we would ask for it again at once, and again.
       if (reason === 'cancelled' && !this.#owed.isCancelled(id, chunk)) throw broken('cancelled what we had asked for')
       this.#answered(id, chunk).listener.onNoChunk(this, chunk, reason)

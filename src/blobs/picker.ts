@@ -180,8 +180,9 @@ export class Picker {
 
   /** The first missing chunk that no peer has; undefined when there is none. */
   unavailable(): number | undefined {
+    const peers = [...this.#peers.values()]
     for (let chunk = 0; chunk < this.#chunks.count; chunk++) {
-      if (this.#missing.has(chunk) && ![...this.#peers.values()].some(({ has }) => has.has(chunk))) return chunk
+      if (this.#missing.has(chunk) && !peers.some(({ has }) => has.has(chunk))) return chunk
     }
     return undefined
   }

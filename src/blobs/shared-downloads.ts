@@ -34,6 +34,11 @@ export class SharedDownloads {
     }
   }
 
+  /** Whether one of these files has a download that is being stopped: nobody may take part in that any more. */
+  isStopping(files: readonly Cid[]): boolean {
+    return files.some((file) => this.#shared.get(file)?.controller.signal.aborted === true)
+  }
+
   /** Takes part in the download of a file; `create` makes it when there is none. Must be released once. */
   acquire(file: Cid, create: () => FileDownload): FileDownload {
     const shared = this.#shared.get(file) ?? {

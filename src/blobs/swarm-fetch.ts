@@ -103,8 +103,8 @@ export class SwarmFetch implements InterestListener {
     this.#pump(session)
   }
 
-  onHave(session: PeerSession, { first, count }: ChunkRange): void {
-    this.#picker.have(session.peer, first, count, this.#now())
+  onHave(session: PeerSession, ranges: readonly ChunkRange[]): void {
+    for (const { first, count } of ranges) this.#picker.have(session.peer, first, count, this.#now())
     this.#pump(session)
   }
 

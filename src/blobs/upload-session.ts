@@ -102,7 +102,7 @@ export class UploadSession {
   }
 
   #take(message: AskerMessage): void {
-    if (message.type === 'leave') this.#interests.delete(message.id)
+    if (message.type === 'leave') this.#leave(message.id)
     else if (message.type === 'cancel') this.#cancel(message.id, message.chunk)
     else this.#enqueue(message)
   }
@@ -117,6 +117,14 @@ export class UploadSession {
     if (job.type === 'request' || firstRequest === -1) this.#queue.push(job)
     else this.#queue.splice(firstRequest, 0, job)
     this.#working ??= this.#work().finally(() => (this.#working = undefined))
+  }
+
+  /** An interest that is not answered yet must not come into being afterwards: nobody would end it. */
+  #leave(id: number): void {
+    this.#interests.delete(id)
+    const waiting = this.#queue.findIndex((job) => job.type === 'interest' && job.id === id)
+    if (waiting !== -1) this.#queue.splice(waiting, 1)
+    else if (this.#current?.type === 'interest' && this.#current.id === id) this.#cancelled.set(id, new Set([noChunk]))
   }
 
   #cancel(id: number, chunk: number): void {
@@ -148,6 +156,7 @@ export class UploadSession {
     if (this.#interests.size >= exchangeLimits.interests)
       throw new MurmurateError('MALFORMED', 'The peer has too many interests')
     const state = await this.#init.store.state(file)
+    if (this.#isCancelled(id, noChunk)) return
     if (state === undefined) await this.#reject(id, noChunk, 'not-held')
     else {
       this.#interests.set(id, { file, chunks: state.chunks, news: [] })

@@ -32,10 +32,12 @@ export async function up(options: UpOptions): Promise<void> {
   try {
     console.log(`node ${node.id}`)
     for (const address of node.addresses) console.log(`listens on ${address}`)
-    const unsubscribe = announceMembers(node)
+    announceMembers(node)
     for (const publication of publications) await publishAndFollow(node, publication, stopped.signal)
     await stopped.promise
-    unsubscribe()
+  } catch (error) {
+    // A publication that is under way at Ctrl-C ends with an error of its own, which is no news.
+    if (!stopped.signal.aborted) throw error
   } finally {
     await node.stop()
   }
@@ -61,7 +63,7 @@ async function readSecret(path: string): Promise<string> {
   }
 }
 
-/** Settles when the process is asked to end; a second request ends it at once. */
+/** Settles when the process is asked to end; the same signal again ends it at once. */
 function signalled(): { readonly promise: Promise<void>; readonly signal: AbortSignal } {
   const { promise, resolve } = Promise.withResolvers<void>()
   const controller = new AbortController()
@@ -74,9 +76,9 @@ function signalled(): { readonly promise: Promise<void>; readonly signal: AbortS
   return { promise, signal: controller.signal }
 }
 
-function announceMembers(node: MurmurateNode): () => void {
+function announceMembers(node: MurmurateNode): void {
   let known = ''
-  return node.fleet.onChange(() => {
+  node.fleet.onChange(() => {
     const line = node.fleet
       .members()
       .map(({ name, online }) => (online ? name : `${name} (offline)`))

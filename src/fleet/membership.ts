@@ -73,6 +73,7 @@ export class Membership implements Startable {
   #own: NodeDescription
   #stops: Unsubscribe[] = []
   #linked = new Set<NodeId>()
+  #stopping = new AbortController()
 
   constructor(components: MembershipComponents, own: NodeDescription) {
     this.#components = components
@@ -84,6 +85,7 @@ export class Membership implements Startable {
   /** Describes this node to the mesh, if that changed. The document must be started. */
   async start(): Promise<void> {
     const { network } = this.#components
+    if (this.#stopping.signal.aborted) this.#stopping = new AbortController()
     this.#linked = new Set(network.peers())
     this.#stops = [network.onPeer(({ type, peer }) => this.#onLink(type === 'connected', peer))]
     await this.describe(this.#own)
@@ -92,6 +94,12 @@ export class Membership implements Startable {
   stop(): void {
     for (const stop of this.#stops.splice(0)) stop()
     this.#linked.clear()
+    this.#stopping.abort(new MurmurateError('NOT_STARTED', 'The node was stopped'))
+  }
+
+  /** Fires with `NOT_STARTED` when this node stops: nothing changes any more for whoever waits for a change. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
   }
 
   /**
@@ -153,7 +161,7 @@ export class Membership implements Startable {
   /**
    * Resolves when at least this many members are online, this node among them; for a rollout that is to find them all.
    *
-   * @throws MurmurateError `ABORTED`
+   * @throws MurmurateError `ABORTED`, `NOT_STARTED` when the node is stopped meanwhile
    */
   async waitFor(count: number, { signal }: AbortOptions = {}): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
@@ -163,7 +171,7 @@ export class Membership implements Startable {
     const unsubscribe = this.onChange(look)
     look()
     try {
-      await raceSignal(promise, signal)
+      await raceSignal(raceSignal(promise, signal), this.#stopping.signal)
     } finally {
       unsubscribe()
     }

@@ -85,13 +85,13 @@ async function createExclusively(path: string, bytes: Uint8Array, random: Random
   const draft = `${path}.${Buffer.from(random.bytes(6)).toString('hex')}`
   try {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    await writeDraft(draft, bytes)
     try {
+      await writeDraft(draft, bytes)
       await link(draft, path)
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error
     } finally {
-      await unlink(draft)
+      await unlink(draft).catch(() => {})
     }
     await syncDirectory(dirname(path))
   } catch (cause) {

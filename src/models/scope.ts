@@ -54,7 +54,10 @@ export function nodes(ids: readonly NodeId[]): DistributionScope {
   return { kind: 'nodes', nodes: [...ids] }
 }
 
-/** Nodes that can do this; `minStorageMb` is free space. */
+/**
+ * Nodes that can do this. `minGpuGb` is the memory of one GPU in GiB, `minStorageMb` the space in MiB that was free when the
+ * node was made: what it takes in since then does not put it out of the scope.
+ */
 export function capable(filter: CapableFilter): DistributionScope {
   return { kind: 'capable', ...filter }
 }

@@ -36,6 +36,8 @@ export interface VariantQuestion {
   readonly release: Release
   readonly capabilities: Capabilities
   readonly selector?: VariantSelector | undefined
+  /** Free space where it is not the same for all variants, MiB: what an interrupted transfer took counts for its own only. */
+  readonly storageMbFor?: ReadonlyMap<VariantId, number> | undefined
   /** Takes this one or none. */
   readonly pinned?: VariantId | undefined
   /** Best provider first. */
@@ -155,11 +157,13 @@ function checkGpu({ requirements }: Variant, { capabilities }: VariantQuestion):
   return compareMegabytes('insufficientGpuMemory', 'GPU memory', requirements.gpuMemoryMb, gpuMemoryMb(capabilities))
 }
 
-function checkStorage({ requirements, sizeBytes }: Variant, { capabilities }: VariantQuestion): ReturnType<Check> {
+function checkStorage(variant: Variant, { capabilities, storageMbFor }: VariantQuestion): ReturnType<Check> {
+  const { id, requirements, sizeBytes } = variant
+  const availableMb = storageMbFor?.get(id) ?? capabilities.storageMb
   const requiredMb = Math.max(requirements.storageMb ?? 0, Math.ceil(sizeBytes / 1024 / 1024))
   // Unknown free space is found out by trying: the store refuses with numbers before it takes a byte too many.
-  if (capabilities.storageMb === undefined) return undefined
-  return compareMegabytes('insufficientStorage', 'free storage', requiredMb, capabilities.storageMb)
+  if (availableMb === undefined) return undefined
+  return compareMegabytes('insufficientStorage', 'free storage', requiredMb, availableMb)
 }
 
 function compareMegabytes(

@@ -219,7 +219,9 @@ export class Libp2pNetwork implements Network {
     const addresses = multiaddrs
       .slice(-this.#knobs.maxAddressesPerPeer)
       .map((address) => withPeer(address.toString(), peer))
-    this.#redialer.learn(peer, addresses.filter(isDialable))
+    // A peer may tell addresses of others too: those are not where it is found.
+    const own = addresses.filter((address) => isDialable(address) && address.endsWith(`/p2p/${peer}`))
+    this.#redialer.learn(peer, own)
   }
 
   #onPeer({ type, peer }: PeerEvent): void {

@@ -10,13 +10,13 @@
  * A state vector carries a tag of each writer's last value, so that two values for one clock are noticed too.
  * Cost: equal documents exchange one digest a page; else O(writers of the pages that differ) + what differs.
  */
-import { raceSignal, withDeadline } from '../core/abort.js'
+import { withDeadline } from '../core/abort.js'
 import { equalBytes } from '../core/codec.js'
 import type { Clock } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import type { PageId } from '../core/ids.js'
 import type { Channel } from '../net/network.js'
-import type { StateVector } from './page.js'
+import type { Known, StateVector } from './page.js'
 import type { PageStore } from './store.js'
 import { decodeSync, encodeSync, maxPackedBytes, packed, type PageUpdate, type SyncMessage } from './wire.js'
 
@@ -29,11 +29,11 @@ export interface SyncComponents {
   readonly store: PageStore
   /** Takes what the peer sent. */
   readonly ingest: (updates: readonly PageUpdate[]) => void
-  /** A peer that says nothing for this long is given up, ms. */
+  /** A peer that says nothing or takes nothing for this long is given up, ms. */
   readonly silenceMs: number
 }
 
-/** At most this many messages make up one list: 16 MiB hold 300 000 digests or 500 000 writers. */
+/** At most this many messages and an empty last one make up one list: 16 MiB hold 300 000 digests or 500 000 writers. */
 const maxListMessages = 64
 /** A larger page's vector goes out in pieces. */
 const maxPieceWriters = 4096
@@ -97,7 +97,9 @@ class Round {
   }
 
   async send(message: SyncMessage): Promise<void> {
-    await raceSignal(this.#channel.send([encodeSync(message)], { signal: this.#signal }), this.#signal)
+    const { clock, silenceMs } = this.#components
+    const send = (signal: AbortSignal): Promise<void> => this.#channel.send([encodeSync(message)], { signal })
+    await withDeadline(clock, silenceMs, send, { signal: this.#signal, what: 'Sending a sync message' })
   }
 
   async sendDigests(): Promise<void> {
@@ -133,7 +135,7 @@ class Round {
 
   /** Vectors, and before them the updates that the peer found missing here. */
   async receiveVectors(): Promise<Vectors> {
-    const vectors = new Map<PageId, StateVector>()
+    const vectors = new Map<PageId, Map<number, Known>>()
     for (let count = 0; ;) {
       const message = await this.#receive()
       if (message.type === 'updates') {
@@ -141,8 +143,7 @@ class Round {
         continue
       }
       if (message.type !== 'vectors' || count++ > maxListMessages) throw unexpected(message)
-      for (const [page, vector] of message.vectors)
-        vectors.set(page, new Map([...(vectors.get(page) ?? []), ...vector]))
+      for (const [page, part] of message.vectors) addTo(vectors, page, part)
       if (message.last) return vectors
     }
   }
@@ -163,6 +164,13 @@ class Round {
     if (frame.done === true) throw new MurmurateError('NETWORK_ERROR', `${this.#channel.peer} ended the sync too early`)
     return decodeSync(frame.value)
   }
+}
+
+/** A page's vector comes in parts. Added in place: a copy for each part would let a peer make the work quadratic. */
+function addTo(vectors: Map<PageId, Map<number, Known>>, page: PageId, part: StateVector): void {
+  const vector = vectors.get(page) ?? new Map<number, Known>()
+  for (const [client, known] of part) vector.set(client, known)
+  vectors.set(page, vector)
 }
 
 function unexpected(message: SyncMessage): MurmurateError {

@@ -58,6 +58,8 @@ export class Author {
   /** What this process wrote last, by page. */
   readonly #written = new Map<PageId, Value>()
   #pending: PendingWrite[] = []
+  /** Pages with a value on its way to the disk. */
+  readonly #underWay = new Set<PageId>()
   #running: Promise<void> | undefined
   #compactedBytes = 0
   #epoch = 0
@@ -117,8 +119,13 @@ export class Author {
     )
     for (const { page } of own) {
       const value = this.#written.get(page)
-      if (value !== undefined) void this.#writeAgain(value)
+      // A newer value that is under way goes above them anyway, and must not be overwritten by the one before.
+      if (value !== undefined && !this.#isBeingWritten(page)) void this.#writeAgain(value)
     }
+  }
+
+  #isBeingWritten(page: PageId): boolean {
+    return this.#underWay.has(page) || this.#pending.some((write) => write.page === page)
   }
 
   #own(entries: readonly Entry[]): Entry[] {
@@ -154,12 +161,15 @@ export class Author {
   }
 
   async #settle(batch: readonly PendingWrite[]): Promise<void> {
+    for (const { page } of batch) this.#underWay.add(page)
     try {
       await this.#mend()
       await this.#commit(this.#lastOfEachPage(batch))
       for (const write of batch) write.resolve()
     } catch (error) {
       for (const write of batch) write.reject(error)
+    } finally {
+      this.#underWay.clear()
     }
   }
 
@@ -217,6 +227,7 @@ export class Author {
     for (const { value, stored } of drafts) {
       this.#components.store.put(value.page, [stored])
       this.#written.set(value.page, value)
+      this.#underWay.delete(value.page)
     }
     const entries = drafts.map(({ stored }) => stored.entry)
     this.#components.publish(

@@ -44,7 +44,14 @@ export type EntryListener<Body> = (entries: readonly Entry<Body>[]) => void
 
 /** What an entry has besides its body: page, writer, counters and signature are below this, bytes. */
 const sealBytes = 256
-const nothing: IngestResult = Object.freeze({ updates: [], entries: [], refusals: [], declined: [], gap: false })
+/** Nobody is to blame, and what was not looked at is not passed on. */
+const notOpen: IngestResult = Object.freeze({
+  updates: [],
+  entries: [],
+  refusals: [],
+  declined: ['the document is not open'],
+  gap: false
+})
 
 /** The shared document: signed single-writer entries on pages, the same on every node sooner or later. */
 export class SharedDocument implements Startable {
@@ -192,7 +199,7 @@ export class SharedDocument implements Startable {
   }
 
   #ingestFrom(updates: readonly PageUpdate[], sender: NodeId): IngestResult {
-    if (!this.#open) return nothing
+    if (!this.#open) return notOpen
     const result = this.#store.ingest(updates)
     for (const update of result.updates) this.#components.log.enqueue(update)
     if (result.updates.length > 0) this.#flushSoon()

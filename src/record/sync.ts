@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import { every, type Environment, type Timer } from '../core/environment.js'
-import { messageOf } from '../core/errors.js'
+import { messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Logger } from '../core/logger.js'
@@ -22,21 +22,21 @@ export interface SynchroniserComponents {
 export interface SynchroniserInit {
   /** Time between two rounds with a random peer, ms, jittered. */
   readonly periodMs: number
-  /** A peer that says nothing for this long during a round is given up, ms. */
+  /** A peer that says nothing or takes nothing for this long during a round is given up, ms. */
   readonly silenceMs: number
 }
 
 /** Rounds that gaps ask for are at least this far apart, ms, for each peer. */
 const gapPauseMs = 1000
 
-/** Runs anti-entropy: on connect, when a gap was seen, and by timer with one random peer. At most one round a peer at a time. */
+/** Runs anti-entropy: on connect, when a gap was seen, and by timer with one random peer. At most one round a peer and direction at a time. */
 export class Synchroniser implements Startable {
   readonly #components: SynchroniserComponents
   readonly #init: SynchroniserInit
   readonly #running = new Map<NodeId, Promise<void>>()
   #stops: Unsubscribe[] = []
   #abort = new AbortController()
-  readonly #answering = new Set<Promise<void>>()
+  readonly #answering = new Map<Channel, Promise<void>>()
   readonly #gapAt = new Map<NodeId, number>()
   #started = false
 
@@ -69,7 +69,7 @@ export class Synchroniser implements Startable {
     this.#started = false
     for (const stop of this.#stops.splice(0)) stop()
     this.#abort.abort()
-    await Promise.allSettled([...this.#running.values(), ...this.#answering])
+    await Promise.allSettled([...this.#running.values(), ...this.#answering.values()])
     this.#gapAt.clear()
   }
 
@@ -93,11 +93,12 @@ export class Synchroniser implements Startable {
     void this.syncWith(peer)
   }
 
-  async #syncWithRandomPeer(): Promise<void> {
+  /** Waits for nothing: a peer that draws its round out must not keep the others from theirs. */
+  #syncWithRandomPeer(): void {
     const { network, environment } = this.#components
     const peers = network.peers()
     const peer = peers[Math.floor(environment.random.float() * peers.length)]
-    if (peer !== undefined) await this.syncWith(peer)
+    if (peer !== undefined) void this.syncWith(peer)
   }
 
   async #initiate(peer: NodeId): Promise<void> {
@@ -112,13 +113,17 @@ export class Synchroniser implements Startable {
     }
   }
 
+  /** A peer begins a round when its last one is over: what is left of that one must not add up in memory. */
   async #answer(channel: Channel): Promise<void> {
+    for (const older of this.#answering.keys()) {
+      if (older.peer === channel.peer) older.abort(new MurmurateError('ABORTED', 'The peer began another round'))
+    }
     const round = this.#answerRound(channel)
-    this.#answering.add(round)
+    this.#answering.set(channel, round)
     try {
       await round
     } finally {
-      this.#answering.delete(round)
+      this.#answering.delete(channel)
     }
   }
 

@@ -24,23 +24,28 @@ export interface WatchComponents {
   readonly offlineAfterMs: number
 }
 
-/** Hands out the verdict now and after each change; never two equal ones in a row. */
+/**
+ * Hands out the verdict now and after each change; never two equal ones in a row.
+ *
+ * @throws MurmurateError `ABORTED`, `NOT_STARTED` when the node is stopped meanwhile
+ */
 export async function* watchConvergence(
   read: () => ModelConvergenceStatus | undefined,
   components: WatchComponents,
   { signal, follow = false }: WatchOptions
 ): AsyncGenerator<ModelConvergenceStatus> {
-  const changes = new Changes(components, signal)
+  const ends = [signal, components.membership.stopping]
+  const changes = new Changes(components, ends)
   let last: string | undefined
   try {
     for (;;) {
+      for (const end of ends) throwIfAborted(end)
       const status = read()
       const text = contentOf(status)
       if (status !== undefined && text !== last) yield status
       last = text
       if (status !== undefined && isComplete(status) && !follow) return
       await changes.next()
-      throwIfAborted(signal)
     }
   } finally {
     changes.stop()
@@ -61,16 +66,16 @@ class Changes {
   #coalesceTimer: Timer | undefined
   #offlineTimer: Timer | undefined
 
-  constructor(components: WatchComponents, signal: AbortSignal | undefined) {
+  constructor(components: WatchComponents, ends: readonly (AbortSignal | undefined)[]) {
     const { tracker, membership, pulses } = components
     this.#components = components
     const onChange = (): void => this.#change()
-    signal?.addEventListener('abort', onChange)
+    for (const end of ends) end?.addEventListener('abort', onChange)
     this.#stops = [
       tracker.onChange(onChange),
       membership.onChange(onChange),
       pulses.watch(onChange),
-      () => signal?.removeEventListener('abort', onChange)
+      ...ends.map((end) => () => end?.removeEventListener('abort', onChange))
     ]
   }
 

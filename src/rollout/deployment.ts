@@ -246,7 +246,7 @@ export class Deployment {
   /** Frees versions that are neither running, nor kept for going back, nor published from here. */
   async #retain(): Promise<void> {
     const { registry, blobs, self } = this.#components
-    const recent = recentVersions(this.status).slice(0, Math.max(1, this.#init.keepVersions))
+    const recent = this.status.ran.slice(0, Math.max(1, this.#init.keepVersions))
     const kept = new Set<Cid>()
     const spare = new Set<Cid>()
     for (const version of registry.versions(this.#model)) {
@@ -264,12 +264,6 @@ export class Deployment {
   #warn(what: string, error: unknown): void {
     this.#components.logger.warn(`${this.#model}: ${what} failed: ${messageOf(error)}`)
   }
-}
-
-/** The versions that ran here, the present one first. */
-function recentVersions({ current, history }: StatusBody): string[] {
-  const ran = history.filter(({ phase }) => phase === 'operational').map(({ version }) => version)
-  return [...new Set([current?.version, ...ran.toReversed()])].flatMap((version) => version ?? [])
 }
 
 function summarise({ plan, receivedBytes, reusedBytes, seconds, fromPeers }: TransferReport): TransferSummary {

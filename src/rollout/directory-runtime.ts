@@ -26,7 +26,7 @@ export interface DirectoryRuntimeInit {
    * `MODEL_DIRECTORY`; any exit code but 0 fails the version. Without it, only the files' presence is checked.
    */
   readonly check?: Command | undefined
-  /** The check command is killed after this time, ms. @default 60000 */
+  /** The check command is killed after this time, ms, or after the node's `checkTimeoutMs`, whichever is shorter. @default 60000 */
   readonly checkTimeoutMs?: number | undefined
 }
 

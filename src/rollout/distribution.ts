@@ -1,5 +1,4 @@
 import { check } from '../core/codec.js'
-import { throwIfAborted } from '../core/abort.js'
 import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import {
@@ -137,7 +136,11 @@ export class Distribution {
     return this.#order(modelId, toVersion, scope, priority, { kind: 'rollout', allowDowngrade: false, base })
   }
 
-  /** Orders an earlier version onto all nodes of the scope that run another; where it is still on disk this is instant. */
+  /**
+   * Orders an earlier version onto the nodes of the scope, whatever they run; where it is still on disk nothing is fetched.
+   *
+   * @throws MurmurateError `MODEL_NOT_FOUND`, `INVALID_REQUEST`
+   */
   rollback(
     modelId: string,
     toVersion: string,
@@ -195,13 +198,16 @@ export class Distribution {
     })
   }
 
-  /** The verdict now, then after each change, coalesced. Ends when the rollout is complete, unless `follow`. */
+  /**
+   * The verdict now, then after each change, coalesced. Ends when the rollout is complete, unless `follow`.
+   *
+   * @throws MurmurateError `MODEL_NOT_FOUND` unless `wait`, `ABORTED`, `NOT_STARTED` when the node is stopped meanwhile
+   */
   async *subscribeConvergence(
     modelId: string,
     targetVersion: string,
     options: WatchOptions = {}
   ): AsyncGenerator<ModelConvergenceStatus> {
-    throwIfAborted(options.signal)
     const { tracker, membership, pulses, environment } = this.#components
     const isKnown = (): boolean =>
       rolloutFor(tracker.rolloutsOf(parseModelId(modelId)), parseVersion(targetVersion)) !== undefined

@@ -1,7 +1,7 @@
 import { lt } from 'semver'
 import type { Environment, Timer } from '../core/environment.js'
 import { messageOf } from '../core/errors.js'
-import type { ModelId, RolloutId } from '../core/ids.js'
+import type { ModelId, RolloutId, VariantId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { Blobs } from '../blobs/blobs.js'
 import type { Membership } from '../fleet/membership.js'
@@ -179,13 +179,12 @@ export class ModelWorker {
   async #choose(intent: Intent, release: Release): Promise<VariantChoice> {
     const { membership, blobs } = this.#components
     const availableBytes = await blobs.availableBytes()
-    const heldBytes = Math.max(
-      0,
-      ...(await Promise.all(release.variants.map(({ manifest }) => blobs.heldBytes(manifest))))
-    )
-    const storageMb = Math.floor((availableBytes + heldBytes) / bytesPerMb)
-    const capabilities = { ...membership.capabilities, storageMb }
-    return selectVariant({ release, capabilities, selector: intent.selector, pinned: intent.variant })
+    const storageMbFor = new Map<VariantId, number>()
+    for (const { id, manifest } of release.variants) {
+      storageMbFor.set(id, Math.floor((availableBytes + (await blobs.heldBytes(manifest))) / bytesPerMb))
+    }
+    const { capabilities } = membership
+    return selectVariant({ release, capabilities, storageMbFor, selector: intent.selector, pinned: intent.variant })
   }
 
   #report(intent: Intent, change: StatusChange): Promise<void> {

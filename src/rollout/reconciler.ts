@@ -57,7 +57,7 @@ export class Reconciler implements Startable {
     const existing = this.#workers.get(model)
     if (existing !== undefined) return existing
     const components = { ...this.#components, logger: componentLogger(this.#components.logger, 'reconciler') }
-    const runtime = new GuardedRuntime(model, components.runtime(model), components.environment.clock, this.#init)
+    const runtime = new GuardedRuntime(model, components.runtime, components.environment.clock, this.#init)
     const deployment = new Deployment(model, runtime, components, this.#init)
     const worker = new ModelWorker(model, deployment, components, this.#init)
     this.#workers.set(model, worker)

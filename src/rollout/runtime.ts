@@ -39,5 +39,5 @@ export interface Runtime {
   ready?(options: AbortOptions): Promise<boolean>
 }
 
-/** Makes the runtime of a model, once for each model that comes to the node. */
+/** Makes the runtime of a model when its first version is to be loaded; what it throws is shown as a blocker. */
 export type RuntimeFactory = (model: ModelId) => Runtime

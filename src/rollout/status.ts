@@ -121,6 +121,8 @@ const transferSchema: z.ZodType<TransferSummary> = z.object({
 const version = z.string().transform(parseVersion)
 const variant = z.string().transform(parseVariantId)
 const historyLength = 8
+/** As many versions as a node can be told to keep. */
+export const maxKeptVersions = 32
 
 const statusSchema = z.object({
   /** What runs. Does not change until a new version has passed its check. */
@@ -135,7 +137,9 @@ const statusSchema = z.object({
   since: time,
   transfer: transferSchema.optional(),
   /** The last changes of phase, oldest first. */
-  history: z.array(z.object({ phase: z.enum(phases), version: version.nullable(), at: time })).max(historyLength)
+  history: z.array(z.object({ phase: z.enum(phases), version: version.nullable(), at: time })).max(historyLength),
+  /** The versions that ran, the last one first: not from the history, which a few failed transfers fill. */
+  ran: z.array(version).max(maxKeptVersions).default([])
 })
 
 /** What a node says of itself and a model. */
@@ -161,7 +165,8 @@ export const noStatus: StatusBody = Object.freeze({
   phase: 'notDeployed',
   attempt: 0,
   since: 0,
-  history: []
+  history: [],
+  ran: []
 })
 
 /** What changes with a step; a blocker that is not given is gone, everything else that is not given stays. */
@@ -192,7 +197,8 @@ export function advance(before: StatusBody, change: StatusChange, clockMs: numbe
     target,
     phase: change.phase,
     since: isNewPhase ? now : before.since,
-    history: isNewPhase ? [...before.history, step].slice(-historyLength) : before.history
+    history: isNewPhase ? [...before.history, step].slice(-historyLength) : before.history,
+    ran: [...new Set([...(current === null ? [] : [current.version]), ...before.ran])].slice(0, maxKeptVersions)
   }
 }
 

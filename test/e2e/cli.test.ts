@@ -1,5 +1,5 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -60,6 +60,18 @@ it('two machines: a file published on one runs on the other, and both end on req
   a.child.kill('SIGTERM')
   b.child.kill('SIGINT')
   expect(await inTime('the end of both', Promise.all([a.exit, b.exit]), 20_000)).toEqual([0, 0])
+})
+
+it('Ctrl-C while a file is being published is a proper end', async () => {
+  const path = join(directory, 'large.bin')
+  await writeFile(path, '')
+  // Sparse: takes no room, but longer to read than this test lasts.
+  await truncate(path, 1024 ** 3)
+  const run = up('a', '--publish', `detector@1.0.0=${path}`)
+  await addressOf(run)
+  run.child.kill('SIGINT')
+  expect(await inTime('the end', run.exit, 20_000), run.output).toBe(0)
+  expect(run.output).not.toContain('error')
 })
 
 describe('bad input ends with a code, what happened and what to do next', () => {

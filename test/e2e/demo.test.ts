@@ -1,7 +1,7 @@
 import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import type { Readable } from 'node:stream'
+import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { z } from 'zod'
@@ -45,6 +45,20 @@ class Run {
   }
 }
 
+/** The demo on a pseudo-terminal that script(1) makes. */
+class Terminal {
+  readonly child: ChildProcessByStdio<Writable, Readable, null>
+  readonly exit: Promise<number | null>
+  output = ''
+
+  constructor() {
+    const command = `stty rows 40 cols 120; exec ${process.execPath} ${cli} demo`
+    this.child = spawn('script', ['-qefc', command, '/dev/null'], { stdio: ['pipe', 'pipe', 'ignore'] })
+    this.child.stdout.on('data', (data: Buffer) => (this.output += String(data)))
+    this.exit = new Promise((resolve) => this.child.once('close', (code) => resolve(code)))
+  }
+}
+
 async function demoDirectories(): Promise<string[]> {
   return (await readdir(tmpdir())).filter((name) => name.startsWith('murmurate-demo-'))
 }
@@ -79,6 +93,18 @@ it('Ctrl-C stops the demo, all its processes and removes its files', async () =>
   expect(await inTime('the end of the demo', run.exit, 20_000), run.output).toBe(130)
   for (const pid of children) expect(() => process.kill(pid, 0)).toThrow('ESRCH')
   expect(await demoDirectories()).toEqual(before)
+})
+
+it('on a terminal, too: while the nodes look for each other, and when a rollout is shown', async () => {
+  const before = await demoDirectories()
+  for (const moment of ['nodes start, each a process', 'runs 1.0.0']) {
+    const run = new Terminal()
+    await until(moment, () => run.output.includes(moment), 60_000)
+    run.child.stdin.write('\x03')
+    expect(await inTime('the end of the demo', run.exit, 20_000), run.output).toBe(130)
+    expect(run.output).not.toContain('TypeError')
+    expect(await demoDirectories()).toEqual(before)
+  }
 })
 
 /** Process ids of the children, from /proc/<pid>/task/<pid>/children, proc(5). */

@@ -40,6 +40,8 @@ export interface FleetNodeOptions {
   readonly logger?: Logger
   /** Prepares the runtime before the node starts. */
   readonly prepare?: (runtime: FakeRuntime) => void
+  /** Whether the application refuses to make a runtime. */
+  readonly factoryFails?: boolean
 }
 
 /** A whole node, but for its bytes and its application. */
@@ -81,7 +83,11 @@ export class FleetNode {
     const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
     const init = { ...figures, ...options.init }
     this.distribution = new Distribution(shared, init)
-    this.reconciler = new Reconciler({ ...shared, slots: new TransferSlots(2), runtime: () => this.runtime }, init)
+    const runtime = (): FakeRuntime => {
+      if (options.factoryFails === true) throw new Error(`${model} is not known here`)
+      return this.runtime
+    }
+    this.reconciler = new Reconciler({ ...shared, slots: new TransferSlots(2), runtime }, init)
   }
 
   /** What the node says of the model. */

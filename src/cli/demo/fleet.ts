@@ -16,6 +16,7 @@ export class DemoFleet {
   readonly directory: string
   readonly nodes: readonly DemoNode[]
   readonly #names = new Map<NodeId, string>()
+  readonly #stopping = new AbortController()
 
   private constructor(directory: string) {
     this.directory = directory
@@ -42,19 +43,24 @@ export class DemoFleet {
     const secret = createMeshSecret()
     const seen = cast.map(() => 0)
     const everybodySeesAll = Promise.withResolvers<void>()
-    for (const [at, node] of this.nodes.entries()) {
+    const stopListening = this.nodes.map((node, at) =>
       node.onEvent((event) => {
         if (event.event !== 'members') return
         seen[at] = event.online
         onMembers(seen)
         if (seen.every((online) => online === cast.length)) everybodySeesAll.resolve()
       })
+    )
+    try {
+      await Promise.all(this.nodes.map((node, at) => this.#startNode(node, at, secret)))
+      const { clock } = systemEnvironment
+      const begin = clock.monotonic()
+      const options = { what: 'Discovery by mDNS', signal: this.#stopping.signal }
+      await withDeadline(clock, discoveryTimeoutMs, () => everybodySeesAll.promise, options)
+      return Math.round(clock.monotonic() - begin)
+    } finally {
+      for (const stop of stopListening) stop()
     }
-    await Promise.all(this.nodes.map((node, at) => this.#startNode(node, at, secret)))
-    const { clock } = systemEnvironment
-    const begin = clock.monotonic()
-    await withDeadline(clock, discoveryTimeoutMs, () => everybodySeesAll.promise, { what: 'Discovery by mDNS' })
-    return Math.round(clock.monotonic() - begin)
   }
 
   /** The name of a node by its id. */
@@ -71,6 +77,7 @@ export class DemoFleet {
 
   /** Stops all processes and removes the directory. */
   async stop(): Promise<void> {
+    this.#stopping.abort()
     await Promise.all(this.nodes.map((node) => node.stop()))
     await rm(this.directory, { recursive: true, force: true })
   }

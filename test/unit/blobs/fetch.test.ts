@@ -259,3 +259,38 @@ test('the whole way works on a virtual clock, with a store in memory', async () 
   expect(report.seconds).toBeGreaterThan(0)
   await Promise.all([clock.run(a.stop()), clock.run(b.stop())])
 })
+
+test('a listener of progress that throws ends nothing', async () => {
+  const manifest = await swarm.publish(source, model)
+  const receiver = await swarm.add({ init: { tickMs: 5 } })
+  const onProgress = (): never => {
+    throw new Error('the listener is broken')
+  }
+  const { report } = await inTime('the fetch', receiver.blobs.fetch(manifest, { onProgress }))
+  expect(report.receivedBytes).toBe(model.length)
+})
+
+test('a fetch that begins while another one of the same files is given up is not given up with it', async () => {
+  const manifest = await swarm.publish(source, model)
+  const receiver = await swarm.add()
+  const { store } = receiver
+  const [openPart, space] = [store.openPart.bind(store), store.space.bind(store)]
+  const giveUp = new AbortController()
+  let parts = 0
+  store.openPart = async (file) => {
+    if (++parts === 1) await new Promise((resolve) => giveUp.signal.addEventListener('abort', resolve))
+    if (parts === 1) await new Promise((resolve) => setTimeout(resolve, 50))
+    return openPart(file)
+  }
+  const first = receiver.blobs.fetch(manifest, { signal: giveUp.signal })
+  await until('the first one has begun', () => parts === 1)
+  store.space = async () => {
+    // The second one has looked for downloads that are being stopped, and now asks for room.
+    giveUp.abort()
+    return space()
+  }
+  const second = receiver.blobs.fetch(manifest)
+  await expect(first).rejects.toMatchObject({ code: 'ABORTED' })
+  const { artifact } = await inTime('the fetch', second)
+  expect(Buffer.compare(await bytesOf(artifact), model)).toBe(0)
+})

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, mkdtemp, open, readdir, readFile, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -275,3 +275,33 @@ async function openFiles(): Promise<string[]> {
   const numbers = await readdir('/proc/self/fd').catch(() => [])
   return Promise.all(numbers.map((number) => readlink(`/proc/self/fd/${number}`).catch(() => '')))
 }
+
+test('a file that is being removed does not come back when somebody asks for it meanwhile', async () => {
+  const store = await openStore()
+  await putFile(store, file)
+  const removing = store.removeFile(file.cid)
+  const asking: Promise<unknown>[] = []
+  for (let turn = 0; turn < 100; turn++) {
+    asking.push(store.state(file.cid))
+    await Promise.resolve()
+  }
+  await Promise.all([removing, ...asking])
+  expect(store.path(file.cid)).toBeUndefined()
+  expect(store.files()).toEqual([])
+})
+
+test('[BLOB-5] a publication that cannot be put in its place leaves no part that seems whole', async () => {
+  const store = await openStore()
+  const part = await openedPart(store)
+  await writeChunks(part, file, [0])
+  const draft = await store.createDraft(file.bytes.byteLength)
+  await draft.write(file.bytes, 0)
+  await rm(at('store/files'), { recursive: true })
+  await expect(draft.commit(file.cid)).rejects.toMatchObject({ code: 'DATA_DIR_UNREADABLE' })
+  await part.close()
+  await mkdir(at('store/files'))
+  expect(store.path(file.cid)).toBeUndefined()
+  const again = await store.openPart(file.cid)
+  expect(again.held.isFull).toBe(false)
+  await again.close()
+})

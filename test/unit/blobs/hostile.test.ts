@@ -306,6 +306,25 @@ describe('a peer that asks', () => {
     expect(messages.at(-1)).toEqual({ type: 'reject', id: 3, chunk: 4, reason: 'cancelled' })
   })
 
+  test('and leaves before it is answered has left, however often', async () => {
+    const { store } = source
+    const stateOf = store.state.bind(store)
+    store.state = async (file) => {
+      await new Promise((resolve) => setTimeout(resolve, 2))
+      return stateOf(file)
+    }
+    const channel = await openTo(source)
+    for (let id = 1; id <= 100; id++) {
+      await say(channel, { type: 'interest', id, file: state.file })
+      await say(channel, { type: 'leave', id })
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    await say(channel, { type: 'interest', id: 1000, file: state.file })
+    await channel.close()
+    const messages = await inTime('the answers', ending(channel))
+    expect(messages === 'cut off' ? messages : messages.at(-1)).toMatchObject({ type: 'bitfield', interest: 1000 })
+  })
+
   test('for too much at once is cut off, and others are still served', async () => {
     const channel = await openTo(source)
     await say(channel, { type: 'interest', id: 1, file: state.file })

@@ -191,3 +191,32 @@ test('leaving cancels what was asked, and what comes late is taken quietly', asy
   expect(channel.abortedWith).toBeUndefined()
   expect(session.owedBytes).toBe(0)
 })
+
+test('a refusal of an interest that was left meanwhile is taken quietly', async () => {
+  const interest = session.join(cidOf(Uint8Array.of(2)), chunksOf(1), listener)
+  session.leave(interest)
+  channel.answer({ type: 'reject', id: interest, chunk: noChunk, reason: 'not-held' })
+  await clock.settle()
+  expect(channel.abortedWith).toBeUndefined()
+})
+
+test('[BLOB-7] a peer that tells of the same chunks again and again is refused', async () => {
+  const interest = session.join(cidOf(Uint8Array.of(2)), chunksOf(10), listener)
+  const have: AnswererMessage = { type: 'have', interest, ranges: [{ first: 0, count: 9 }] }
+  for (let news = 0; news < 4; news++) channel.answer(have)
+  await clock.settle()
+  expect(channel.abortedWith).toBeUndefined()
+  channel.answer(have)
+  await session.ended
+  expect(channel.abortedWith).toMatchObject({ code: 'MALFORMED' })
+})
+
+test('a block in pieces of any size is put together', async () => {
+  const block = Buffer.from(Array.from({ length: 1000 }, (_, index) => index % 251))
+  const wanted = session.want(cidOf(block), block.byteLength)
+  const want = channel.said.at(-1)?.id ?? 0
+  for (let offset = 0, length = 1; offset < 1000; offset += length, length = (length % 7) + 1) {
+    channel.answer({ type: 'block', want, total: 1000, offset, bytes: block.subarray(offset, offset + length) })
+  }
+  expect(await wanted).toEqual(new Uint8Array(block))
+})

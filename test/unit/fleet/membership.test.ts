@@ -150,3 +150,18 @@ test('[FLEET-2] a member can describe nobody but itself', async () => {
   const write = two.record.document.write(nodeKind, page, description)
   expect(await mesh.environment.clock.run(write.catch(errorCode))).toBe('INVALID_REQUEST')
 })
+
+test('[FLEET-3] whoever waits for members goes on when they are there, when told to, and when the node is stopped', async () => {
+  const mesh = virtualMesh(1)
+  const first = await start(mesh, 0)
+  const controller = new AbortController()
+  const two = first.membership.waitFor(2).then(() => 'two')
+  const aborted = first.membership.waitFor(3, { signal: controller.signal }).catch(errorCode)
+  const stopped = first.membership.waitFor(3).catch(errorCode)
+  await start(mesh, 1)
+  expect(await mesh.environment.clock.run(two)).toBe('two')
+  controller.abort()
+  expect(await aborted).toBe('ABORTED')
+  await stop(mesh, first)
+  expect(await stopped).toBe('NOT_STARTED')
+})

@@ -43,6 +43,8 @@ test.each<[string, Record<string, unknown>]>([
   ['parallelTransfers', { tuning: { parallelTransfers: 0 } }],
   ['keepVersions', { tuning: { keepVersions: 0 } }],
   ['keepVersions', { tuning: { keepVersions: 1.5 } }],
+  ['keepVersions', { tuning: { keepVersions: 33 } }],
+  ['may be 0', { tuning: { retryMs: 0 } }],
   ['runtime', { runtime: { load() {} } }],
   ['logger', { logger: 'console' }],
   ['environment', { environment: null }]

@@ -136,3 +136,12 @@ test('[MODEL-4] of all rejections the closest to a fit is the one that the node 
   expect(closestRejection([...rejections, ...disk])?.variant).toBe('disk')
   expect(closestRejection([])).toBeUndefined()
 })
+
+test('[MODEL-4] space that an interrupted transfer took counts for its own variant only', () => {
+  const [large, small] = [variantOf('large', { sizeBytes: 9 * mb }), variantOf('small', { sizeBytes: 8 * mb })]
+  const storageMbFor = new Map([
+    [large.id, 1],
+    [small.id, 8]
+  ])
+  expect(choose([large, small], { storageMbFor })).toBe('small')
+})

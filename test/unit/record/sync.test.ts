@@ -1,11 +1,15 @@
 import { expect, test, vi } from 'vitest'
-import { parsePageId } from '../../../src/core/ids.js'
+import { parsePageId, type PageId } from '../../../src/core/ids.js'
+import type { Channel } from '../../../src/net/network.js'
 import { syncProtocol } from '../../../src/record/anti-entropy.js'
+import type { StateVector } from '../../../src/record/page.js'
 import { encodeSync, encodeUpdates, maxMessageBytes, type SyncMessage } from '../../../src/record/wire.js'
 import { encode } from '../../../src/core/codec.js'
 import { keyPairOf, listeningLogger, noteKind, notePage, stoneKind, stonePage, updateOf } from './fixtures.js'
 import { agree, recordTopic, restart, started, textsOf, virtualMesh, type RecordNode } from './mesh.js'
 
+const vectorsOfNothing = (pages: number): [PageId, StateVector][] =>
+  Array.from({ length: pages }, (_, page) => [parsePageId(`note/${page}`), new Map()])
 const write = (node: RecordNode, text: string, page = notePage): Promise<void> =>
   node.document.write(noteKind, page, { text })
 /** Gossip that loses everything: what arrives came by anti-entropy. */
@@ -120,6 +124,27 @@ test('[REC-42] a disk that was restored: the epoch rises, no pair (epoch, seq) i
   expect(after?.body.text).toBe('next')
   expect(after?.epoch).toBeGreaterThan(before?.epoch ?? Infinity)
   expect(new Set(used).size).toBe(used.length)
+})
+
+test('[REC-42] a value that is on its way to the disk when older ones are found is not overwritten by the one before', async () => {
+  const mesh = virtualMesh(1, deaf)
+  const { clock } = mesh.environment
+  const [one, two] = await started(mesh, 2)
+  await clock.run(write(one, 'old'))
+  await clock.advance(60_000)
+  const image = { ...one.disk, records: [...one.disk.records] }
+  for (const text of ['lost 1', 'lost 2', 'lost 3']) await clock.run(write(one, text))
+  await clock.advance(60_000)
+  expect(textsOf(two)).toEqual(['lost 3'])
+  mesh.hub.isolate(one.keyPair.nodeId)
+  const restored = await restart(mesh, one, image)
+  await clock.run(write(restored, 'first'))
+  restored.disk.syncMs = 5000
+  const second = write(restored, 'second')
+  mesh.hub.heal(one.keyPair.nodeId)
+  await clock.run(second)
+  await clock.advance(60_000)
+  expect([textsOf(restored), textsOf(two)]).toEqual([['second'], ['second']])
 })
 
 test('[REC-42] the epoch rises with every start', async () => {
@@ -258,6 +283,85 @@ test('[REC-44] lists without end are cut off', async () => {
     }
   }
   await expect(clock.run(flood())).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
+})
+
+test('[REC-44] a peer that draws its round out does not keep others from theirs', async () => {
+  const mesh = virtualMesh(1, deaf)
+  const { clock } = mesh.environment
+  const [one, two] = await started(mesh, 2)
+  const slow = await mesh.node(5)
+  let rounds = 0
+  slow.network.serve(
+    syncProtocol,
+    async (channel) => {
+      rounds++
+      for (;;) {
+        await channel.send([encodeSync({ type: 'updates', updates: [] })])
+        await new Promise<void>((resolve) => clock.setTimer(1000, resolve))
+      }
+    },
+    { maxFrameBytes: maxMessageBytes }
+  )
+  slow.network.start()
+  await clock.advance(60_000)
+  expect(rounds).toBeGreaterThan(0)
+  await clock.run(write(one, 'one'))
+  await clock.advance(300_000)
+  expect(textsOf(two)).toEqual(['one'])
+})
+
+test('[REC-44] a peer that takes nothing is given up after the time of silence', async () => {
+  const mesh = virtualMesh(1, deaf)
+  const { clock } = mesh.environment
+  const [one] = await started(mesh, 1, { init: { syncSilenceMs: 5000 } })
+  const filler = 'x'.repeat(60_000)
+  for (let page = 0; page < 20; page++) await clock.run(write(one, filler, parsePageId(`note/${page}`)))
+  const deafPeer = await mesh.node(5)
+  deafPeer.network.start()
+  await clock.advance(100)
+  const channel = await clock.run(
+    deafPeer.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes })
+  )
+  await clock.run(channel.send([encodeSync({ type: 'digests', digests: [], last: true })]))
+  await clock.run(channel.send([encodeSync({ type: 'vectors', vectors: vectorsOfNothing(20), last: true })]))
+  await clock.advance(20_000)
+  await expect(clock.run(channel.send([encodeSync({ type: 'done' })]))).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
+})
+
+test('[REC-44] a peer that begins a round ends its last one', async () => {
+  const mesh = virtualMesh(1, deaf)
+  const { clock } = mesh.environment
+  const [one] = await started(mesh, 1)
+  const hostile = await mesh.node(5)
+  hostile.network.start()
+  await clock.advance(100)
+  const open = (): Promise<Channel> =>
+    clock.run(hostile.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes }))
+  const some = encodeSync({ type: 'digests', digests: [], last: false })
+  const [first, second] = [await open(), await open()]
+  await clock.advance(100)
+  await expect(clock.run(first.send([some]))).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
+  await clock.run(second.send([some]))
+})
+
+test('[REC-44] a vector in many parts costs no more than its length', async () => {
+  const mesh = virtualMesh(1, deaf)
+  const { clock } = mesh.environment
+  const [one] = await started(mesh, 1)
+  const hostile = await mesh.node(5)
+  hostile.network.start()
+  await clock.advance(100)
+  const channel = await clock.run(
+    hostile.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes })
+  )
+  const rows = Array.from({ length: 8000 }, (_, client) => [client, { clock: 1, tag: new Uint8Array(8) }] as const)
+  const many = Array.from({ length: 20_000 }, () => [notePage, new Map()] as const)
+  const before = performance.now()
+  await clock.run(channel.send([encodeSync({ type: 'digests', digests: [], last: true })]))
+  await clock.run(channel.send([encodeSync({ type: 'vectors', vectors: [[notePage, new Map(rows)]], last: false })]))
+  await clock.run(channel.send([encodeSync({ type: 'vectors', vectors: many, last: true })]))
+  await clock.advance(1000)
+  expect(performance.now() - before).toBeLessThan(3000)
 })
 
 test('[REC-45] a gap asks the peer that sent it, at most once a second', async () => {

@@ -145,3 +145,15 @@ test('[ROLL-7] a node that goes away becomes a network partition in time, withou
   expect(last?.blockers).toMatchObject([{ reason: 'networkPartition', nodeId: node.record.keyPair.nodeId }])
   expect(Math.abs((last?.blockers[0]?.since ?? 0) - goneAt)).toBeLessThan(1000)
 })
+
+test('[ROLL-8] a subscription of a node that is stopped fails instead of waiting for ever', async () => {
+  const fleet = new RolloutFleet()
+  const [publisher] = await pair(fleet)
+  const seen: ModelConvergenceStatus[] = []
+  const watching = collect(publisher.distribution.subscribeConvergence(model, '1.0.0', { wait: true }), seen)
+  const failure = watching.then(undefined, errorCode)
+  await fleet.clock.advance(1000)
+  await fleet.clock.run(publisher.stop())
+  expect(await fleet.clock.run(failure)).toBe('NOT_STARTED')
+  expect(seen).toEqual([])
+})

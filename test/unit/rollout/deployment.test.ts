@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { MurmurateError } from '../../../src/core/errors.js'
 import { all } from '../../../src/models/scope.js'
 import { model, RolloutFleet, version } from '../../support/rollout-fleet.js'
 
@@ -232,4 +233,54 @@ test('[ROLL-14] what an old version shares with one that stays is kept', async (
   }
   await fleet.clock.advance(1000)
   expect([node.blobs.removed, node.blobs.held.size]).toEqual([[], 1])
+})
+
+test('[ROLL-14] the version before stays however often the next one had to be tried', async () => {
+  const fleet = new RolloutFleet()
+  const [publisher, node] = [await fleet.start(0), await fleet.start(1)]
+  await fleet.publish(publisher, ['1.0.0', '2.0.0'])
+  await fleet.clock.run(publisher.distribution.distributeModel(model, '1.0.0'))
+  await fleet.until('1.0.0 runs', () => node.status.phase === 'operational')
+  node.blobs.failure = new MurmurateError('NETWORK_ERROR', 'the link is gone')
+  await fleet.clock.run(publisher.distribution.distributeModel(model, '2.0.0'))
+  await fleet.until('it was tried five times', () => node.status.attempt >= 5)
+  node.blobs.failure = undefined
+  await fleet.until('2.0.0 runs', () => node.status.current?.version === '2.0.0')
+  await fleet.clock.advance(1000)
+  expect(node.blobs.held.size).toBe(2)
+})
+
+test('[ROLL-14] as many versions stay as the node is to keep', async () => {
+  const fleet = new RolloutFleet()
+  const [publisher, node] = [await fleet.start(0), await fleet.start(1, { init: { keepVersions: 4 } })]
+  const versions = ['1.0.0', '2.0.0', '3.0.0', '4.0.0', '5.0.0']
+  await fleet.publish(publisher, versions)
+  for (const each of versions) {
+    await fleet.clock.run(publisher.distribution.distributeModel(model, each))
+    await fleet.until(`${each} runs`, () => node.status.current?.version === each)
+  }
+  await fleet.clock.advance(1000)
+  expect(node.blobs.held.size).toBe(4)
+})
+
+test('[ROLL-6] a runtime that cannot be made blocks its model, says why, and keeps no node from starting', async () => {
+  const fleet = new RolloutFleet()
+  const node = await fleet.start(0, { factoryFails: true })
+  await fleet.publish(node, ['1.0.0'])
+  await fleet.clock.run(node.distribution.distributeModel(model, '1.0.0'))
+  await fleet.until('it is blocked', () => node.blocker === 'unknown: detector is not known here')
+  const again = await fleet.restart(node, { factoryFails: true })
+  expect(again.blocker).toBe('unknown: detector is not known here')
+  const healed = await fleet.restart(again)
+  await fleet.until('it runs', () => healed.status.phase === 'operational')
+})
+
+test('[ROLL-13] a runtime without types may answer at once, without a promise', async () => {
+  const fleet = new RolloutFleet()
+  const node = await fleet.start(0)
+  await fleet.publish(node, ['1.0.0'])
+  const answer = (() => undefined) as unknown as () => Promise<void>
+  Object.assign(node.runtime, { load: answer, check: answer, ready: () => true })
+  await fleet.clock.run(node.distribution.distributeModel(model, '1.0.0'))
+  await fleet.until('it runs', () => node.status.phase === 'operational')
 })
