@@ -188,7 +188,8 @@ function assemble({
       ['membership', membership],
       ['pulses', pulses],
       ['reconciler', reconciler],
-      ['network', network]
+      ['network', network],
+      ['farewell', { start: () => {}, stop: () => document.farewell() }]
     ],
     logger
   )

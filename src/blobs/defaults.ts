@@ -10,8 +10,8 @@ export const blobsDefaults = Object.freeze({
   outstandingBytes: 32 * 1024 * 1024,
   /** ms without any answer after which a peer is late: 256 KiB at 26 kB/s. */
   requestTimeoutMs: 10_000,
-  /** ms until a block from a peer is given up: the largest page (147 KB) at 50 kB/s. */
-  blockTimeoutMs: 3000,
+  /** ms until a block from a peer is given up: four of the largest pages (147 KB) at once at 60 kB/s. */
+  blockTimeoutMs: 10_000,
   /** ms after which a peer is asked again that had nothing, or whose channel broke. */
   retryMs: 2000,
   /** ms for which a peer that sent wrong bytes once is left alone. */

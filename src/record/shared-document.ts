@@ -117,6 +117,12 @@ export class SharedDocument implements Startable {
     }
   }
 
+  /** Before the network stops: what this node wrote last reaches a peer, if one is linked. Harmless at any time. */
+  async farewell(): Promise<void> {
+    await this.#author.idle()
+    await this.#synchroniser.farewell()
+  }
+
   /** Stops taking part; what was written is on disk. */
   async stop(): Promise<void> {
     this.#open = false

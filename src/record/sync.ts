@@ -1,3 +1,4 @@
+import { withDeadline } from '../core/abort.js'
 import { setMaxListeners } from 'node:events'
 import { every, type Environment, type Timer } from '../core/environment.js'
 import { messageOf, MurmurateError } from '../core/errors.js'
@@ -8,6 +9,9 @@ import type { Channel, Network, Unsubscribe } from '../net/network.js'
 import { answerSync, initiateSync, syncProtocol, type SyncComponents } from './anti-entropy.js'
 import type { IngestResult, PageStore } from './store.js'
 import { maxMessageBytes, type PageUpdate } from './wire.js'
+
+/** A node that stops waits this long at most for its last sync, ms: a round takes milliseconds, a dead peer would hold it up. */
+const farewellMs = 2000
 
 /** What synchronisation needs. */
 export interface SynchroniserComponents {
@@ -83,6 +87,24 @@ export class Synchroniser implements Startable {
       .finally(() => this.#running.delete(peer))
     this.#running.set(peer, round)
     return round
+  }
+
+  /**
+   * Brings one peer up to date before this node leaves: gossip may still wait, and a peer that has what was written last
+   * passes it on. Gives up after `farewellMs`.
+   */
+  async farewell(): Promise<void> {
+    const { network, environment, logger } = this.#components
+    const [peer] = network.peers()
+    if (peer === undefined) return
+    const round = async (): Promise<void> => {
+      // A round under way may be past the pages that were written since.
+      await this.#running.get(peer)
+      await this.syncWith(peer)
+    }
+    await withDeadline(environment.clock, farewellMs, round).catch((error: unknown) =>
+      logger.debug(`left without a last sync with ${peer}: ${messageOf(error)}`)
+    )
   }
 
   /** The same, but a peer that sends gap after gap does not get round after round. */

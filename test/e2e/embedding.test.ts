@@ -82,3 +82,17 @@ it('two nodes agree on the verdict when their documents are equal', async () => 
     b.distribution.convergenceStatus('detector', '1.0.0')
   )
 })
+
+it('[ROLL-26] what was ordered right before stop is known to the others', async () => {
+  const [a, b] = [await nodes.start('a'), await nodes.start('b')]
+  await b.connect(addressOf(a))
+  await a.fleet.waitFor(2)
+  const path = join(nodes.directory, 'model.bin')
+  await writeFile(path, 'weights')
+  for (const version of ['1.0.0', '1.0.1', '1.0.2']) {
+    await a.models.publish('detector', version, [{ id: 'default', files: [{ path }] }])
+    await a.distribution.distributeModel('detector', version)
+  }
+  await a.stop()
+  expect(b.distribution.convergenceStatus('detector', '1.0.2').totalPlatforms).toBe(2)
+})

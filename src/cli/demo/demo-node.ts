@@ -22,7 +22,8 @@ export class DemoNode {
   /** @param script - the compiled `node-process.js` */
   constructor(name: string, script = defaultScript) {
     this.name = name
-    this.#child = fork(script, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
+    // Detached: Ctrl-C at a terminal reaches the whole group, and the parent decides when its nodes stop.
+    this.#child = fork(script, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], detached: true })
     this.#child.on('message', (reply: DemoReply) => this.#receive(reply))
     this.exited = new Promise((resolve) => this.#child.once('exit', () => resolve()))
     this.#child.on('exit', (code, signal) => {

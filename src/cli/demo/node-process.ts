@@ -92,6 +92,5 @@ async function answer({ id, method, params }: DemoRequest): Promise<void> {
 }
 
 process.on('message', (request: DemoRequest) => void answer(request))
-// Ctrl-C reaches the whole group; the parent decides when its nodes stop. Without a parent there is nobody to serve.
-process.on('SIGINT', () => {})
+// Without a parent there is nobody to serve.
 process.on('disconnect', () => void (node?.stop() ?? Promise.resolve()).finally(() => process.exit()))
