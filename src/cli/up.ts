@@ -93,8 +93,10 @@ async function publishAndFollow(
   { model, version, path }: Publication,
   signal: AbortSignal
 ): Promise<void> {
-  await node.models.publish(model, version, [{ id: 'default', files: [{ path }] }], { signal })
-  await node.distribution.distributeModel(model, version)
+  const { id } = await node.models.publish(model, version, [{ id: 'default', files: [{ path }] }], { signal })
+  // The same command again, as after a restart, orders nothing new and overrules nobody who did.
+  const isOrdered = node.distribution.rollouts(model).some(({ distributionHandle: { release } }) => release === id)
+  if (!isOrdered) await node.distribution.distributeModel(model, version)
   void follow(node, model, version, signal).catch((error: unknown) => {
     if (!signal.aborted) console.error(`watching ${model} ${version} failed: ${messageOf(error)}`)
   })

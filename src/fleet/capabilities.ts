@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile, readdir, statfs } from 'node:fs/promises'
+import { lstat, readFile, readdir, statfs } from 'node:fs/promises'
 import { arch, cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -28,7 +28,7 @@ export interface Capabilities {
   readonly memoryMb?: number | undefined
   /** Each GPU; an empty list says that there is none. */
   readonly gpus?: readonly Gpu[] | undefined
-  /** Disk space that models may still take, MiB. */
+  /** Disk space that models may take, those that are there among them, MiB. */
   readonly storageMb?: number | undefined
   /** Execution providers: `cpu`, `cuda`, `tensorrt`, `openvino`, `coreml`. */
   readonly providers?: readonly string[] | undefined
@@ -66,14 +66,28 @@ export async function probeCapabilities(dataDir: string): Promise<Capabilities> 
   }
 }
 
-/** Free space for this user on the disk that holds the directory, MiB. */
+/**
+ * Space that models may take on the disk that holds the directory, MiB: what is free for this user, and what the directory
+ * has already. So a node does not drop out of a scope because of the very models that it was sent.
+ */
 async function probeStorageMb(directory: string): Promise<number | undefined> {
   try {
     const { bavail, bsize } = await statfs(directory)
-    return Math.floor((bavail * bsize) / bytesPerMb)
+    return Math.floor((bavail * bsize + (await usedBytes(directory))) / bytesPerMb)
   } catch {
     return undefined
   }
+}
+
+/** `st_blocks` of stat(2), whatever the file system's own block size. */
+const bytesPerBlock = 512
+
+/** Disk space of all files below a directory; holes take none. */
+export async function usedBytes(directory: string): Promise<number> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
+  const sizes = await Promise.all(files.map(async (file) => (await lstat(file)).blocks * bytesPerBlock))
+  return sizes.reduce((sum, size) => sum + size, 0)
 }
 
 /** Node names architectures its own way; the field uses those of the kernel. */

@@ -146,12 +146,12 @@ export class ModelRegistry {
   }
 
   /** A release, if it is known here. */
-  get(model: ModelId, version: Version): PublishedRelease | undefined {
-    return this.#releases.get(model)?.get(version)
+  get(model: string, version: string): PublishedRelease | undefined {
+    return this.#releases.get(parseModelId(model))?.get(parseVersion(version))
   }
 
   /** @throws MurmurateError `MODEL_NOT_FOUND` */
-  require(model: ModelId, version: Version): PublishedRelease {
+  require(model: string, version: string): PublishedRelease {
     const found = this.get(model, version)
     if (found !== undefined) return found
     const others = this.versions(model).slice(0, 5)
@@ -167,8 +167,8 @@ export class ModelRegistry {
   }
 
   /** The versions of a model, newest first. */
-  versions(model: ModelId): Version[] {
-    return [...(this.#releases.get(model)?.keys() ?? [])].sort((a, b) => compareBuild(b, a))
+  versions(model: string): Version[] {
+    return [...(this.#releases.get(parseModelId(model))?.keys() ?? [])].sort((a, b) => compareBuild(b, a))
   }
 
   /** Hears of models that got a new release. */

@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { abortedError, throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MurmurateError, messageOf } from '../core/errors.js'
@@ -44,7 +45,7 @@ export async function runCommand([file, ...args]: Command, options: CommandOptio
     if (signal?.aborted === true) throw abortedError(signal)
     await output.end
     const problem = timeout.aborted ? `did not end within ${timeoutMs} ms` : how
-    throw new MurmurateError('HOOK_FAILED', `The command ${file} ${problem}${output.text}`, {
+    throw new MurmurateError('HOOK_FAILED', `The command ${basename(file)} ${problem}${output.text}`, {
       details: { command: file, output: output.text.slice(2) }
     })
   } finally {

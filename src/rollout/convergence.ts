@@ -159,7 +159,9 @@ export function convergenceProgress(status: ModelConvergenceStatus): number {
 function assess(member: Member, input: ConvergenceInput): Assessment {
   const status = input.statuses.get(member.nodeId)
   const bucket = bucketOf(member, status, input)
-  const blocker = bucket === 'converged' || bucket === 'superseded' ? undefined : blockerOf(member, status, input)
+  const found = bucket === 'superseded' ? undefined : blockerOf(member, status, input)
+  // A converged node is blocked only by being gone: its last word need not hold any more.
+  const blocker = bucket === 'converged' && found?.reason !== 'networkPartition' ? undefined : found
   const isDone = bucket !== 'inProgress' && bucket !== 'pending'
   return {
     nodeId: member.nodeId,
@@ -194,14 +196,16 @@ function blockerOf(
   status: ObservedStatus | undefined,
   input: ConvergenceInput
 ): ConvergenceBlocker | undefined {
-  const { offlineSince } = member
-  if (offlineSince !== undefined && input.now - offlineSince >= input.offlineAfterMs) {
+  const { nodeId, offlineSince } = member
+  const own = status?.body.target?.rollout === input.rollout.intent.id ? status.body.blocker : undefined
+  const isLost = offlineSince !== undefined && input.now - offlineSince >= input.offlineAfterMs
+  // Why a version failed stays the reason, wherever its node has gone since.
+  if (isLost && own?.reason !== 'deploymentFailed') {
     const reason = 'networkPartition'
     const message = `${member.name} has not been reachable from here`
-    return { nodeId: member.nodeId, reason, since: offlineSince, message, nextStep: nextSteps[reason] }
+    return { nodeId, reason, since: offlineSince, message, nextStep: nextSteps[reason] }
   }
-  const blocker = status?.body.target?.rollout === input.rollout.intent.id ? status.body.blocker : undefined
-  return blocker === undefined ? undefined : { nodeId: member.nodeId, ...blocker, nextStep: nextSteps[blocker.reason] }
+  return own === undefined ? undefined : { nodeId, ...own, nextStep: nextSteps[own.reason] }
 }
 
 function stateOf(assessments: readonly Assessment[], cancelled: boolean): RolloutState {

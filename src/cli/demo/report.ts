@@ -3,7 +3,7 @@ import type { ConvergenceBlocker, NodeModelStatus } from '../../index.js'
 import { cast } from './cast.js'
 import type { DemoFleet } from './fleet.js'
 import type { RolloutResult } from './rollout-run.js'
-import { megabytes } from './rollout-view.js'
+import { sizeText } from './rollout-view.js'
 
 /** What the demo found out. */
 export interface DemoResult {
@@ -104,15 +104,15 @@ function transferRow(fleet: DemoFleet, version: string, node: NodeModelStatus): 
   const name = fleet.nameOf(node.nodeId)
   if (phase === 'queued' || transfer === undefined)
     return [name, version, '-', '-', '-', '-', '-', blocker?.reason ?? phase]
-  const from = transfer.sources.map(([peer, bytes]) => `${fleet.nameOf(peer)} ${megabytes(bytes)}`).join('\n')
+  const from = transfer.sources.map(([peer, bytes]) => `${fleet.nameOf(peer)} ${sizeText(bytes)}`).join('\n')
   const now = phase === 'rolledBack' ? `restored ${node.currentVersion ?? '-'}` : `runs ${node.currentVersion ?? '-'}`
-  const received = megabytes(transfer.receivedBytes)
+  const received = sizeText(transfer.receivedBytes)
   return [
     name,
     version,
     variantId,
     received,
-    megabytes(transfer.reusedBytes),
+    sizeText(transfer.reusedBytes),
     from,
     `${transfer.seconds.toFixed(1)} s`,
     now

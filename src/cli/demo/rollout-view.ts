@@ -4,8 +4,9 @@ const barWidth = 20
 const bytesPerMb = 1024 * 1024
 
 /** Bytes for people. */
-export function megabytes(bytes: number): string {
-  return `${(bytes / bytesPerMb).toFixed(1)} MiB`
+export function sizeText(bytes: number): string {
+  if (bytes === 0) return '-'
+  return bytes < bytesPerMb ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / bytesPerMb).toFixed(1)} MiB`
 }
 
 /** A bar, the share and the rate of a transfer. */
@@ -13,7 +14,7 @@ export function transferText({ haveBytes, totalBytes, bytesPerSecond }: Observed
   const share = totalBytes === 0 ? 1 : haveBytes / totalBytes
   const filled = Math.round(share * barWidth)
   const bar = '█'.repeat(filled) + '░'.repeat(barWidth - filled)
-  const rate = bytesPerSecond === undefined ? '' : `  ${megabytes(bytesPerSecond)}/s`
+  const rate = bytesPerSecond === undefined ? '' : `  ${sizeText(bytesPerSecond)}/s`
   return `${bar} ${Math.round(share * 100)} %${rate}`
 }
 

@@ -4,7 +4,7 @@ import type { DemoFleet } from './fleet.js'
 import type { ModelFileInit } from './model-file.js'
 import type { DemoResult } from './report.js'
 import { RolloutRun, type RolloutResult } from './rollout-run.js'
-import { megabytes, verdictText } from './rollout-view.js'
+import { sizeText, verdictText } from './rollout-view.js'
 
 type Story = { -readonly [Key in keyof DemoResult]?: DemoResult[Key] }
 
@@ -76,7 +76,7 @@ function publication(
       const int8 = await fleet.makeModel(`${version}-int8.safetensors`, { ...init, precision: 'int8' })
       story.fileBytes = { 'fp16-cuda': fp16.sizeBytes, 'int8-cuda': int8.sizeBytes }
       await fleet.publisher.call('publish', { model, version, variants: variantsOf(fp16.path, int8.path) })
-      task.title += ` (fp16 ${megabytes(fp16.sizeBytes)}, int8 ${megabytes(int8.sizeBytes)})`
+      task.title += ` (fp16 ${sizeText(fp16.sizeBytes)}, int8 ${sizeText(int8.sizeBytes)})`
     }
   }
 }

@@ -1,9 +1,15 @@
 import '../../../src/core/polyfill.js'
-import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { capabilitiesSchema, gpuMemoryMb, parseNvidia, probeCapabilities } from '../../../src/fleet/capabilities.js'
+import {
+  capabilitiesSchema,
+  gpuMemoryMb,
+  parseNvidia,
+  probeCapabilities,
+  usedBytes
+} from '../../../src/fleet/capabilities.js'
 
 let directory: string
 const path = process.env['PATH'] ?? ''
@@ -31,6 +37,14 @@ test('[FLEET-1] the probe tells only what it found out, in the form that the mes
   expect(found.memoryMb).toBeGreaterThan(0)
   expect(found.providers).toContain('cpu')
   expect((await probeCapabilities(directory)).storageMb).toBeGreaterThanOrEqual(0)
+})
+
+test('[FLEET-1] the models that are here count as space for models: they must not push their own node out of a scope', async () => {
+  await mkdir(join(directory, 'blobs/parts'), { recursive: true })
+  await writeFile(join(directory, 'blobs/model'), Buffer.alloc(3 * 1024 * 1024, 1))
+  await writeFile(join(directory, 'blobs/parts/sparse'), '')
+  await truncate(join(directory, 'blobs/parts/sparse'), 1024 * 1024 * 1024)
+  expect(Math.round((await usedBytes(directory)) / 1024 / 1024)).toBe(3)
 })
 
 test('[FLEET-1] GPUs are as nvidia-smi tells them, whatever the maker calls them', async () => {

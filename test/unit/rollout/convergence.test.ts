@@ -74,6 +74,18 @@ test('[ROLL-7] a node that cannot be reached is offline at once, and blocked by 
   })
 })
 
+test('[ROLL-7] a node that ran the version and is gone keeps its bucket and is blocked; why a version failed stays the reason', () => {
+  const members = [0, 1].map((number) => memberOf(number, { online: false, offlineSince: 940_000 }))
+  const blocker = { reason: 'deploymentFailed' as const, since: 5, message: 'because' }
+  const statuses = new Map([
+    [nodeIdOf(0), observed(0, { phase: 'operational', current: running('1.0.0'), target })],
+    [nodeIdOf(1), observed(1, { phase: 'failed', target, blocker })]
+  ])
+  const verdict = convergence(inputOf([rollout], { members, statuses }))
+  expect(verdict).toMatchObject({ converged: 1, failed: 1, offline: 2, state: 'complete' })
+  expect(verdict.blockers.map(({ reason }) => reason)).toEqual(['networkPartition', 'deploymentFailed'])
+})
+
 test('[ROLL-6] each reason that a node gives is shown with its numbers, its since and a next step (a6, a7)', () => {
   for (const reason of blockerReasons) {
     const blocker = { reason, since: 123, message: 'because', required: 8, available: 4, unit: 'MiB' as const }
