@@ -84,8 +84,12 @@ try {
   node.fleet.onChange(() => printMembers(node))
   if (values.publish !== undefined) {
     const files = [{ path: values.publish }]
-    await node.models.publish(values.model, values.version, [{ id: 'default', files }], { signal: stop.signal })
-    await node.distribution.distributeModel(values.model, values.version)
+    const { id } = await node.models.publish(values.model, values.version, [{ id: 'default', files }], {
+      signal: stop.signal
+    })
+    // Started again with the same options, it orders nothing new and overrules nobody who did meanwhile.
+    const orders = node.distribution.rollouts(values.model).map(({ distributionHandle }) => distributionHandle.release)
+    if (!orders.includes(id)) await node.distribution.distributeModel(values.model, values.version)
   }
   await printVerdicts(node, stop.signal)
 } catch (error) {

@@ -276,10 +276,10 @@ test('a fetch that begins while another one of the same files is given up is not
   const { store } = receiver
   const [openPart, space] = [store.openPart.bind(store), store.space.bind(store)]
   const giveUp = new AbortController()
+  const secondAsked = Promise.withResolvers<void>()
   let parts = 0
   store.openPart = async (file) => {
-    if (++parts === 1) await new Promise((resolve) => giveUp.signal.addEventListener('abort', resolve))
-    if (parts === 1) await new Promise((resolve) => setTimeout(resolve, 50))
+    if (++parts === 1) await secondAsked.promise
     return openPart(file)
   }
   const first = receiver.blobs.fetch(manifest, { signal: giveUp.signal })
@@ -287,7 +287,9 @@ test('a fetch that begins while another one of the same files is given up is not
   store.space = async () => {
     // The second one has looked for downloads that are being stopped, and now asks for room.
     giveUp.abort()
-    return space()
+    const room = await space()
+    secondAsked.resolve()
+    return room
   }
   const second = receiver.blobs.fetch(manifest)
   await expect(first).rejects.toMatchObject({ code: 'ABORTED' })

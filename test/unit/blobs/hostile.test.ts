@@ -309,6 +309,7 @@ describe('a peer that asks', () => {
   test('and leaves before it is answered has left, however often', async () => {
     const { store } = source
     const stateOf = store.state.bind(store)
+    // A disk that takes its time, and a peer that does not: nothing here waits for something to have happened.
     store.state = async (file) => {
       await new Promise((resolve) => setTimeout(resolve, 2))
       return stateOf(file)
