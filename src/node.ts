@@ -57,6 +57,13 @@ export interface MurmurateNode extends Startable {
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number }
 }
 
+const levels = ['debug', 'info', 'warn', 'error'] as const
+
+/** Whether a value is an object with these members. */
+function has(...members: readonly string[]): (value: unknown) => boolean {
+  return (value) => typeof value === 'object' && value !== null && members.every((member) => member in value)
+}
+
 const text = z.string().min(1)
 const figures = z.partialRecord(z.enum(Object.keys(defaultTuning)), z.number().nonnegative().finite())
 const count = z.int().positive()
@@ -94,8 +101,8 @@ const initSchema = z.strictObject({
   storageBytes: z.int().nonnegative().optional(),
   tuning: tuningSchema.optional(),
   runtime: z.function().optional(),
-  logger: z.object({}).loose().optional(),
-  environment: z.object({}).loose().optional()
+  logger: z.custom<Logger>(has(...levels), `needs the methods ${levels.join(', ')}`).optional(),
+  environment: z.custom<Environment>(has('clock', 'random'), 'needs a clock and a random').optional()
 })
 
 /**

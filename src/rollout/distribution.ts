@@ -3,6 +3,7 @@ import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import {
   parseModelId,
+  parseRolloutId,
   parseVariantId,
   parseVersion,
   rolloutIdFrom,
@@ -153,7 +154,7 @@ export class Distribution {
   /** Stops a rollout: nodes that have not switched stay as they are, nodes that have are not turned back. Final. */
   async cancel(handle: ModelDistributionHandle): Promise<void> {
     const { document, tracker, environment, self } = this.#components
-    const { intent } = this.#rollout(handle.distributionHandle.distributionId)
+    const { intent } = this.#rollout(handle.distributionHandle?.distributionId)
     const page = rolloutPage(intent.id)
     const own = document.entry(rolloutKind, page, self)?.body
     const { lamport } = tracker.rollouts.next(intent.model)
@@ -240,11 +241,11 @@ export class Distribution {
   }
 
   /**
-   * Reads the handle of a rollout that any node ordered.
+   * Reads the handle of a rollout that any node ordered, by its id.
    *
-   * @throws MurmurateError `MODEL_NOT_FOUND`
+   * @throws MurmurateError `MODEL_NOT_FOUND`, `INVALID_REQUEST`
    */
-  handle(id: RolloutId): ModelDistributionHandle {
+  handle(id: string): ModelDistributionHandle {
     return handleOf(this.#rollout(id).intent)
   }
 
@@ -269,9 +270,10 @@ export class Distribution {
     return handleOf(intent)
   }
 
-  #rollout(id: RolloutId): Rollout {
+  #rollout(text: unknown): Rollout {
+    const id = parseRolloutId(text)
     const rollout = this.#components.tracker.rollouts.get(id)
-    if (rollout === undefined) throw new MurmurateError('MODEL_NOT_FOUND', `No rollout ${String(id)} is known here`)
+    if (rollout === undefined) throw new MurmurateError('MODEL_NOT_FOUND', `No rollout ${id} is known here`)
     return rollout
   }
 }

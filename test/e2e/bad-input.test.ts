@@ -2,7 +2,7 @@ import { writeFile, mkdir, rm, truncate } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { createMeshSecret, type VariantInput } from '../../src/index.js'
+import { createMeshSecret, type ModelDistributionHandle, type VariantInput } from '../../src/index.js'
 import { addressOf, TestNodes } from '../support/nodes.js'
 
 let nodes: TestNodes
@@ -69,6 +69,13 @@ it('an unknown model, version or variant', async () => {
   await expect(node.distribution.distributeModel('detector', '1.0.1')).rejects.toThrow('known versions: 1.0.0')
   const wrongVariant = node.distribution.distributeModelVariant('detector', '1.0.0', 'fp16')
   await expect(wrongVariant).rejects.toThrow('it has default')
+})
+
+it('a handle that is none, or of a rollout that nobody knows', async () => {
+  const { distribution } = await nodes.start('a')
+  await expect(distribution.cancel({} as ModelDistributionHandle)).rejects.toMatchObject({ code: 'INVALID_REQUEST' })
+  expect(() => distribution.handle('x')).toThrow('not a rollout id')
+  expect(() => distribution.handle('01234567-89ab-4def-8123-456789abcdef')).toThrow('No rollout')
 })
 
 it('[MODEL-20] the same version with other bytes is refused and the first stays', async () => {

@@ -47,6 +47,8 @@ test.each<[string, Record<string, unknown>]>([
   ['may be 0', { tuning: { retryMs: 0 } }],
   ['runtime', { runtime: { load() {} } }],
   ['logger', { logger: 'console' }],
+  ['logger', { logger: {} }],
+  ['environment', { environment: {} }],
   ['environment', { environment: null }]
 ])('[FLEET-8] a wrong %s is refused by name before anything is made', async (field, parts) => {
   const error = await refusalOf(parts)
