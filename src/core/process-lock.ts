@@ -69,21 +69,27 @@ export class ProcessLock implements Startable {
   }
 
   async #take(draft: string): Promise<void> {
-    while (!(await linkNew(draft, this.#path))) {
-      const dead = await this.#readDead(this.#path)
-      if (dead === undefined) continue
-      await this.#claim(draft, dead)
-      // Whoever had the claim before may have finished: then the lock is another one by now.
-      if ((await this.#readDead(this.#path)) === dead) await unlink(this.#path)
+    const claims: string[] = []
+    try {
+      while (!(await linkNew(draft, this.#path))) {
+        const dead = await this.#readDead(this.#path)
+        if (dead === undefined) continue
+        claims.push(await this.#claim(draft, dead))
+        // Whoever had the claim before may have finished: then the lock is another one by now.
+        if ((await this.#readDead(this.#path)) === dead) await unlink(this.#path)
+      }
+    } catch (error) {
+      await removeOwn(claims, draft)
+      throw error
     }
   }
 
-  /** Gains the right to remove a dead owner's lock. */
-  async #claim(draft: string, dead: string): Promise<void> {
+  /** Gains the right to remove a dead owner's lock; returns the file that says so. */
+  async #claim(draft: string, dead: string): Promise<string> {
     for (let claimed = dead; ;) {
       const digest = createHash('sha256').update(claimed).digest('hex').slice(0, 16)
       const path = `${this.#path}.claim.${digest}`
-      if (await linkNew(draft, path)) return
+      if (await linkNew(draft, path)) return path
       const claimant = await this.#readDead(path)
       if (claimant !== undefined) claimed = `${claimed} ${claimant}`
     }
@@ -125,6 +131,12 @@ async function linkNew(existing: string, name: string): Promise<boolean> {
     if (systemCode(error) === 'EEXIST') return false
     throw error
   }
+}
+
+/** Whoever claimed and then found the lock taken gives the claim back: alive, it would stop all others after the next crash. */
+async function removeOwn(claims: readonly string[], draft: string): Promise<void> {
+  const own = await readIfThere(draft)
+  for (const path of claims) if ((await readIfThere(path)) === own) await rm(path, { force: true })
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

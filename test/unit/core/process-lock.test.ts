@@ -2,10 +2,11 @@ import '../../../src/core/polyfill.js'
 import { spawn, type ChildProcess } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { systemEnvironment } from '../../../src/core/environment.js'
 import { errorCode, MurmurateError } from '../../../src/core/errors.js'
 import { ProcessLock } from '../../../src/core/process-lock.js'
@@ -189,6 +190,18 @@ test('[ID-11] a process that died while it took over a dead lock stops nobody, a
     await Promise.all(locks.map((lock) => lock.stop()))
     await rm(join(directory, 'lock'), { force: true })
   }
+})
+
+test('[ID-11] who claimed a dead lock and then found it taken leaves no claim: alive, it would stop the next takeover', async () => {
+  await writeFile(join(directory, 'lock'), dead)
+  const kill = vi.spyOn(process, 'kill').mockImplementationOnce(() => {
+    // While the owner is looked for, another process takes the lock over.
+    writeFileSync(join(directory, 'lock'), JSON.stringify({ pid: process.pid, startedAt: '', nonce: 'winner' }))
+    throw Object.assign(new Error('no such process'), { code: 'ESRCH' })
+  })
+  await expect(make().start()).rejects.toMatchObject({ code: 'DATA_DIR_IN_USE' })
+  kill.mockRestore()
+  expect(await readdir(directory)).toEqual(['lock'])
 })
 
 test('[ID-11] a directory that is a file is DATA_DIR_UNREADABLE, and so is one below a file', async () => {
