@@ -179,7 +179,7 @@ function assemble({
   const membership = new Membership({ network, document, environment }, description)
   const pulses = new Pulses({ network, keyPair, environment, logger }, { topic: 'pulse', ...tuning })
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
-  const blobs = new Blobs({ network, store, environment, logger: componentLogger(logger, 'blobs') })
+  const blobs = new Blobs({ network, store, environment, logger })
   const registry = new ModelRegistry({ document, blobs })
   const tracker = new DeploymentTracker(document)
   const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }

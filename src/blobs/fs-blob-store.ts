@@ -252,7 +252,7 @@ export class FsBlobStore implements BlobStore {
     if (chunks === undefined || entry?.isComplete === true) return
     const partBytes = entry === undefined ? 0 : chunks.bytesIn(entry.held)
     await entry?.part?.supersede()
-    const { part, journal } = this.#layout.pathsOf(file)
+    const { part, journal, recent } = this.#layout.pathsOf(file)
     try {
       // Not later: beside a complete file it would say that what the part lacked has rotted.
       await removeIfThere(journal)
@@ -265,7 +265,7 @@ export class FsBlobStore implements BlobStore {
       this.#space.release(partBytes)
     }
     this.#handles.forget(part)
-    await removeIfThere(part)
+    for (const path of [part, recent]) await removeIfThere(path)
     this.#entries.set(file, { held: Bitfield.full(chunks.count), isComplete: true, part: undefined })
     await this.#catalog.add(file)
   }

@@ -102,7 +102,7 @@ export class SharedDocument implements Startable {
     this.#policy.register(kind as PageKind)
   }
 
-  /** Loads what is on disk, then takes part in the mesh. The network must be started. */
+  /** Loads what is on disk, then takes part in the mesh. Best before the network starts: then no peer asks in vain. */
   async start(): Promise<void> {
     if (this.#open) return
     await this.#components.log.open((record) => this.#load(record))

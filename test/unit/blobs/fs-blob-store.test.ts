@@ -68,6 +68,18 @@ describe('after the process was killed', () => {
     expect([...again.held.zeros()]).toEqual([...Array.from({ length: part.chunks.count }).keys()].slice(3))
   })
 
+  test('[BLOB-20] a file that was published over a part leaves no notes of it', async () => {
+    const store = await openStore()
+    const part = await openedPart(store)
+    await writeChunks(part, file, [0, 1])
+    await noted(2)
+    const draft = await store.createDraft(file.bytes.byteLength)
+    await draft.write(file.bytes, 0)
+    await draft.commit(file.cid)
+    expect(await readdir(at('store/parts'))).toEqual([])
+    await part.close()
+  })
+
   test('[BLOB-20] a chunk that was noted but did not reach the disk is missing', async () => {
     const part = await openedPart(await openStore())
     await writeChunks(part, file, [0, 1, 2])
