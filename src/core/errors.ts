@@ -79,6 +79,10 @@ export const errorTable = Object.freeze({
     what: 'No member of the mesh has this id or prefix, or more than one has.',
     next: 'Give a full node id, or a longer prefix.'
   },
+  NOT_PERMITTED: {
+    what: 'The fleet root does not give this node the right to do this.',
+    next: 'Ask a holder of the root key to give it the role, or do it from a node that has the role.'
+  },
   NOT_STARTED: {
     what: 'The node is not running.',
     next: 'Call start() first, and no longer use it after stop().'

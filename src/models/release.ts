@@ -93,6 +93,7 @@ export const releaseKind: PageKind<Release> = {
   name: 'release',
   schema: releaseSchema,
   immutable: true,
+  role: 'publisher',
   isPage: (page) => page.split('/').length === 3,
   mayWrite: (page, _writer, body) => page === releasePage(body.model, body.version)
 }

@@ -5,8 +5,14 @@ import { parseNodeId, type NodeId, type PageId } from '../core/ids.js'
 import type { SignatureVerifier } from '../identity/signature.js'
 import { clientIdOf, maxEntryBytes, openEntry, verifyEntry, type Entry } from './entry.js'
 import { supersedes, type Page, type StoredEntry } from './page.js'
-import type { PageKind } from './policy.js'
+import type { PageKind, Policy } from './policy.js'
 import { parseUpdate, type Chain } from './yjs-update.js'
+
+/** By what an update is judged. */
+export interface AdmissionChecks {
+  readonly policy: Policy
+  readonly verifier: SignatureVerifier
+}
 
 /** What became of an update. */
 export interface AdmissionResult {
@@ -27,7 +33,7 @@ export interface AdmissionResult {
  * A chain may skip clocks of a writer already met: its value is whole, the signature binds the clock, and the page fills
  * the clocks between with overwritten values. So nothing ever waits inside Yjs for what was lost.
  */
-export function admit(page: Page, kind: PageKind, update: Uint8Array, verifier: SignatureVerifier): AdmissionResult {
+export function admit(page: Page, kind: PageKind, update: Uint8Array, checks: AdmissionChecks): AdmissionResult {
   const admitted = new Map<number, StoredEntry>()
   const refusals: string[] = []
   const declined: string[] = []
@@ -40,9 +46,9 @@ export function admit(page: Page, kind: PageKind, update: Uint8Array, verifier: 
       continue
     }
     try {
-      const signed = checkChain({ page: page.id, kind, verifier }, chain, present)
+      const signed = checkChain({ page: page.id, kind, ...checks }, chain, present)
       if (signed === undefined) continue
-      const outcome = readBody(kind, signed)
+      const outcome = typeof signed === 'string' ? signed : readBody(kind, signed)
       if (typeof outcome === 'string') declined.push(`${page.id}: ${outcome}`)
       else admitted.set(chain.client, outcome)
     } catch (error) {
@@ -67,10 +73,9 @@ function isOld(chain: Chain, present: StoredEntry | undefined): boolean {
   return chain.seq < present.entry.seq || equalBytes(chain.value, present.value)
 }
 
-interface Rules {
+interface Rules extends AdmissionChecks {
   readonly page: PageId
   readonly kind: PageKind
-  readonly verifier: SignatureVerifier
 }
 
 /** An entry whose writer is proved; its body is still bytes. */
@@ -80,14 +85,16 @@ interface SignedEntry {
 }
 
 /**
- * Checks everything but the body; undefined when the present entry stays.
+ * Checks everything but the body; undefined when the present entry stays, and a reason when the writer lacks the right: that
+ * is not the sender's fault, who may know a newer fleet root.
  *
  * @throws an error that says why it may not enter
  */
-function checkChain(rules: Rules, chain: Chain, present: StoredEntry | undefined): SignedEntry | undefined {
-  const { page, kind, verifier } = rules
+function checkChain(rules: Rules, chain: Chain, present: StoredEntry | undefined): SignedEntry | string | undefined {
+  const { page, kind, policy, verifier } = rules
   const writer: NodeId = chain.start > 0 && present !== undefined ? present.entry.writer : parseNodeId(chain.key)
   if (clientIdOf(page, writer) !== chain.client) throw refused(`the client id is not that of ${writer}`)
+  if (!policy.permits(kind, writer)) return `the fleet root does not let ${writer} write this`
   if (kind.immutable === true && chain.seq > 0) throw refused(`${writer} may not change what it wrote`)
   const position = { page, writer, seq: chain.seq }
   const sealed = openEntry(chain.value)

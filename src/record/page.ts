@@ -64,6 +64,11 @@ export class Page {
     return stored === undefined ? 0 : stored.entry.seq + 1
   }
 
+  /** Whether no writer has an entry here. */
+  get isEmpty(): boolean {
+    return this.#byClient.size === 0
+  }
+
   /** The present entry of a client. */
   get(client: number): StoredEntry | undefined {
     return this.#byClient.get(client)
@@ -81,6 +86,14 @@ export class Page {
     const chains = entries.map((stored) => this.#chainFrom(stored, this.known(stored.client)))
     if (this.#doc !== undefined) applyChains(this.#doc, chains)
     for (const stored of entries) this.#byClient.set(stored.client, stored)
+    this.#digest = undefined
+  }
+
+  /** Takes entries away, as if they had never been here. Yjs cannot forget a writer: its document is made anew when needed. */
+  remove(entries: readonly StoredEntry[]): void {
+    if (entries.length === 0) return
+    for (const { client } of entries) this.#byClient.delete(client)
+    this.#doc = undefined
     this.#digest = undefined
   }
 

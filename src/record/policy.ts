@@ -1,6 +1,7 @@
 import type { z } from 'zod'
 import { MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
+import { openAuthority, type Authority, type Role } from '../identity/authority.js'
 
 /**
  * A kind of page: what its entries look like and who may write them. The room that owns a kind defines it and
@@ -13,15 +14,22 @@ export interface PageKind<Body = unknown> {
   readonly schema: z.ZodType<Body>
   /** Whether a page of this kind may exist. */
   readonly isPage: (page: PageId) => boolean
-  /** Whether this member may have an entry with this body on this page. */
+  /** The role that a writer must have. @default none: every member writes */
+  readonly role?: Role
+  /** Whether this member may have an entry with this body on this page, its role aside. */
   readonly mayWrite: (page: PageId, writer: NodeId, body: Body) => boolean
   /** Only the first value of a writer (seq 0) may exist: a second write is `CONFLICT`, or nothing when it says the same. */
   readonly immutable?: true
 }
 
-/** Which kind of page an id names; undefined for kinds that no room has registered. */
+/** Which kind of page an id names, and who may write it. */
 export class Policy {
   readonly #kinds = new Map<string, PageKind>()
+  readonly #authority: Authority
+
+  constructor(authority: Authority = openAuthority) {
+    this.#authority = authority
+  }
 
   /** Makes a kind known. Each name belongs to one room: a second kind of the same name is a mistake in the program. */
   register(kind: PageKind): void {
@@ -32,7 +40,12 @@ export class Policy {
     this.#kinds.set(kind.name, kind)
   }
 
-  /** The kind of an existing or possible page. */
+  /** Whether the fleet root lets this node write pages of this kind. */
+  permits(kind: PageKind, writer: NodeId): boolean {
+    return this.#authority.isMember(writer) && (kind.role === undefined || this.#authority.hasRole(writer, kind.role))
+  }
+
+  /** The kind of an existing or possible page; undefined for kinds that no room has registered. */
   kindOf(page: PageId): PageKind | undefined {
     const kind = this.#kinds.get(page.slice(0, page.indexOf('/')))
     return kind?.isPage(page) === true ? kind : undefined

@@ -4,6 +4,7 @@ import { messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Logger } from '../core/logger.js'
+import { openAuthority, type Authority } from '../identity/authority.js'
 import type { KeyPair } from '../identity/keypair.js'
 import { SignatureVerifier } from '../identity/signature.js'
 import type { Network, Unsubscribe } from '../net/network.js'
@@ -35,12 +36,14 @@ export interface SharedDocumentComponents {
   readonly network: Network
   readonly keyPair: KeyPair
   readonly log: EntryLog
+  /** Who may write what. @default everybody everything */
+  readonly authority?: Authority
   readonly environment: Environment
   readonly logger: Logger
 }
 
-/** Hears of new entries, in batches. */
-export type EntryListener<Body> = (entries: readonly Entry<Body>[]) => void
+/** Hears, in batches, of new entries and of those that left the document because the fleet root does not permit them any more. */
+export type EntryListener<Body> = (entries: readonly Entry<Body>[], removed: readonly Entry<Body>[]) => void
 
 /** What an entry has besides its body: page, writer, counters and signature are below this, bytes. */
 const sealBytes = 256
@@ -57,19 +60,23 @@ const notOpen: IngestResult = Object.freeze({
 export class SharedDocument implements Startable {
   readonly #components: SharedDocumentComponents
   readonly #init: SharedDocumentInit
-  readonly #policy = new Policy()
+  readonly #authority: Authority
+  readonly #policy: Policy
   readonly #store: PageStore
   readonly #gossip: Gossip
   readonly #synchroniser: Synchroniser
   readonly #listeners = new Map<string, Set<EntryListener<unknown>>>()
   readonly #author: Author
   #flushTimer: Timer | undefined
+  #stopRevising: Unsubscribe | undefined
   #open = false
 
   constructor(components: SharedDocumentComponents, init: SharedDocumentInit) {
     const { network, keyPair, log, environment, logger } = components
     this.#components = components
     this.#init = init
+    this.#authority = components.authority ?? openAuthority
+    this.#policy = new Policy(this.#authority)
     this.#store = new PageStore(this.#policy, new SignatureVerifier(), logger)
     const ingest = (updates: readonly PageUpdate[], sender: NodeId): IngestResult => this.#ingestFrom(updates, sender)
     this.#gossip = new Gossip(
@@ -108,6 +115,7 @@ export class SharedDocument implements Startable {
     await this.#components.log.open((record) => this.#load(record))
     this.#author.start()
     this.#open = true
+    this.#stopRevising = this.#authority.onChange(() => this.#revise())
     try {
       this.#gossip.start()
       this.#synchroniser.start()
@@ -126,6 +134,7 @@ export class SharedDocument implements Startable {
   /** Stops taking part; what was written is on disk. */
   async stop(): Promise<void> {
     this.#open = false
+    this.#stopRevising?.()
     await this.#synchroniser.stop()
     this.#flushTimer?.cancel()
     this.#flushTimer = undefined
@@ -139,7 +148,7 @@ export class SharedDocument implements Startable {
    * Of several writes to one page that wait together, only the last is kept. On an immutable page, writing what is there
    * does nothing.
    *
-   * @throws MurmurateError `NOT_STARTED`; `INVALID_REQUEST` when the page's kind does not allow the body; `CONFLICT` when the
+   * @throws MurmurateError `NOT_STARTED`; `NOT_PERMITTED` when the fleet root does not let this node; `INVALID_REQUEST` when the page's kind does not allow the body; `CONFLICT` when the
    * page is immutable and this node wrote another body; `INSUFFICIENT_STORAGE` or `DATA_DIR_UNREADABLE` when the disk fails
    */
   async write<Body>(kind: PageKind<Body>, page: PageId, body: Body): Promise<void> {
@@ -173,9 +182,9 @@ export class SharedDocument implements Startable {
     return () => listeners.delete(listener as EntryListener<unknown>)
   }
 
-  /** Equal on two nodes exactly when they hold the same document; 32 hexadecimal characters. */
+  /** Equal on two nodes exactly when they hold the same document under the same fleet root; 32 hexadecimal characters. */
   digest(): string {
-    return this.#store.digest()
+    return this.#store.digest(this.#authority.id)
   }
 
   /** A page as a Yjs V1 update that any Yjs document can apply; undefined when there is no such page. */
@@ -191,8 +200,10 @@ export class SharedDocument implements Startable {
     if (bytes.byteLength > maxEntryBytes - sealBytes) {
       throw invalid(`The body for ${page} has ${bytes.byteLength} bytes, the limit is ${maxEntryBytes - sealBytes}`)
     }
+    const writer = this.#components.keyPair.nodeId
+    if (!this.#policy.permits(registered, writer)) throw notPermitted(page, writer, registered)
     const decoded = decodeBody(page, bytes, registered)
-    if (!registered.mayWrite(page, this.#components.keyPair.nodeId, decoded)) {
+    if (!registered.mayWrite(page, writer, decoded)) {
       throw invalid(`This node may not write this on ${page}`)
     }
     return { kind: registered, page, bytes, body: decoded }
@@ -202,6 +213,13 @@ export class SharedDocument implements Startable {
     const { entries } = this.#store.ingest([{ page, update }])
     this.#author.loaded(entries)
     this.#emit(entries)
+  }
+
+  /** Another fleet root: some of what is here may not stay, and some of what was left out may be had from the peers. */
+  #revise(): void {
+    const removed = this.#store.revise()
+    if (removed.length > 0) this.#emit([], removed)
+    this.#synchroniser.syncWithAll()
   }
 
   #ingestFrom(updates: readonly PageUpdate[], sender: NodeId): IngestResult {
@@ -215,17 +233,18 @@ export class SharedDocument implements Startable {
     return result
   }
 
-  #emit(entries: readonly Entry[]): void {
+  #emit(entries: readonly Entry[], removed: readonly Entry[] = []): void {
     for (const [kind, listeners] of this.#listeners) {
-      const group = entries.filter(({ page }) => page.startsWith(`${kind}/`))
-      if (group.length > 0) for (const listener of listeners) this.#tell(listener, group)
+      const isOfKind = ({ page }: Entry): boolean => page.startsWith(`${kind}/`)
+      const [came, went] = [entries.filter(isOfKind), removed.filter(isOfKind)]
+      if (came.length + went.length > 0) for (const listener of listeners) this.#tell(listener, came, went)
     }
   }
 
   /** What a listener throws is its own fault, not that of the peer that sent the entries. */
-  #tell(listener: EntryListener<unknown>, entries: readonly Entry[]): void {
+  #tell(listener: EntryListener<unknown>, entries: readonly Entry[], removed: readonly Entry[]): void {
     try {
-      listener(entries)
+      listener(entries, removed)
     } catch (error) {
       this.#components.logger.error(`a listener of the shared document failed: ${messageOf(error)}`)
     }
@@ -242,6 +261,12 @@ export class SharedDocument implements Startable {
 
 function invalid(message: string): MurmurateError {
   return new MurmurateError('INVALID_REQUEST', message)
+}
+
+function notPermitted(page: PageId, writer: NodeId, kind: PageKind): MurmurateError {
+  const role = kind.role ?? 'member'
+  const message = `The fleet root does not let ${writer} write ${page}: it is no ${role}`
+  return new MurmurateError('NOT_PERMITTED', message, { details: { page, nodeId: writer, role } })
 }
 
 function encodeBody(page: PageId, body: unknown): Uint8Array {

@@ -66,7 +66,8 @@ export class PageStore {
         continue
       }
       const page = this.#pages.get(id) ?? new Page(id)
-      const { admitted, refusals, declined, gap } = admit(page, kind, update, this.#verifier)
+      const checks = { policy: this.#policy, verifier: this.#verifier }
+      const { admitted, refusals, declined, gap } = admit(page, kind, update, checks)
       result.refusals.push(...refusals)
       result.declined.push(...declined)
       result.gap ||= gap
@@ -100,6 +101,21 @@ export class PageStore {
     return writeUpdate(chains)
   }
 
+  /** Takes away everything that the fleet root does not permit any more, and returns it. O(document): roots change seldom. */
+  revise(): Entry[] {
+    const removed: Entry[] = []
+    for (const page of this.#pages.values()) {
+      const kind = this.#policy.kindOf(page.id)
+      const gone = [...page.stored()].filter(
+        ({ entry }) => kind === undefined || !this.#policy.permits(kind, entry.writer)
+      )
+      page.remove(gone)
+      for (const { entry } of gone) removed.push(entry)
+      if (page.isEmpty) this.#pages.delete(page.id)
+    }
+    return removed
+  }
+
   /** What a holder of this state vector lacks of a page, in updates small enough for one message each. */
   updatesSince(id: PageId, vector: StateVector): PageUpdate[] {
     const chains = this.#pages.get(id)?.chainsSince(vector) ?? []
@@ -112,9 +128,9 @@ export class PageStore {
     return new Map(Array.from(this.#pages, ([id, page]) => [id, page.digest()]))
   }
 
-  /** One digest over everything, in hexadecimal: equal on two nodes exactly when they hold the same document. */
-  digest(): string {
-    const hash = createHash('sha256')
+  /** One digest over everything and the authority it stands under, in hexadecimal. */
+  digest(authorityId = ''): string {
+    const hash = createHash('sha256').update(authorityId)
     for (const [id, digest] of [...this.digests()].toSorted(([a], [b]) => (a < b ? -1 : 1)))
       hash.update(id).update(digest)
     return hash.digest('hex').slice(0, 32)

@@ -66,7 +66,12 @@ export class Synchroniser implements Startable {
       () => timer.cancel()
     ]
     // Whoever linked before this node was ready to answer may have asked in vain.
-    for (const peer of network.peers()) void this.syncWith(peer)
+    this.syncWithAll()
+  }
+
+  /** Begins a round with every linked peer. */
+  syncWithAll(): void {
+    for (const peer of this.#components.network.peers()) void this.syncWith(peer)
   }
 
   async stop(): Promise<void> {

@@ -67,6 +67,7 @@ export type RolloutBody = z.infer<typeof rolloutSchema>
 /** Pages `rollout/<id>`. */
 export const rolloutKind: PageKind<RolloutBody> = {
   name: 'rollout',
+  role: 'operator',
   schema: rolloutSchema,
   isPage: (page) => page.split('/').length === 2,
   mayWrite: (page, _writer, body) => body.intent === undefined || page === rolloutPage(body.intent.id)
