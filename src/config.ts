@@ -53,6 +53,8 @@ export interface Tuning {
   readonly progressTtlMs: number
   /** A node unreachable for longer than this is shown as blocked by its network, ms. @default 60000 */
   readonly offlineAfterMs: number
+  /** A node unreachable for longer than this is a candidate for `fleet.forget`, ms; 0: none ever is. @default 604800000, a week */
+  readonly expireAfterMs: number
   /** A subscription hands out at most one verdict in this time, ms. @default 100 */
   readonly coalesceMs: number
   /** Transfers that run at a time on a node; one more lets a small model pass a large one. @default 2 */
@@ -83,6 +85,7 @@ export const defaultTuning: Tuning = Object.freeze({
   progressPeriodMs: 250,
   progressTtlMs: 15_000,
   offlineAfterMs: 60_000,
+  expireAfterMs: 7 * 24 * 3_600_000,
   coalesceMs: 100,
   parallelTransfers: 2,
   loadTimeoutMs: 300_000,

@@ -14,6 +14,7 @@ import { Lifecycle, type Startable } from './core/lifecycle.js'
 import { componentLogger, silentLogger, type Logger } from './core/logger.js'
 import { ProcessLock } from './core/process-lock.js'
 import { capabilitiesSchema, probeCapabilities, type Capabilities } from './fleet/capabilities.js'
+import { LinkPresence } from './fleet/link-presence.js'
 import { labelsSchema, Membership, type NodeDescription } from './fleet/membership.js'
 import { Pulses } from './fleet/pulse.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
@@ -72,6 +73,7 @@ const mayBeZero: ReadonlySet<string> = new Set<keyof Tuning>([
   'compactAboveBytes',
   'progressPeriodMs',
   'offlineAfterMs',
+  'expireAfterMs',
   'coalesceMs',
   'soakMs'
 ])
@@ -176,12 +178,13 @@ function assemble({
     { network, keyPair, log, environment, logger: componentLogger(logger, 'record') },
     { topic: 'record', ...tuning }
   )
-  const membership = new Membership({ network, document, environment }, description)
+  const presence = new LinkPresence({ network, environment, logger })
+  const membership = new Membership({ network, document, presence, environment, logger }, description, tuning)
   const pulses = new Pulses({ network, keyPair, environment, logger }, { topic: 'pulse', ...tuning })
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
   const blobs = new Blobs({ network, store, environment, logger })
-  const registry = new ModelRegistry({ document, blobs })
-  const tracker = new DeploymentTracker(document)
+  const registry = new ModelRegistry({ document, blobs, logger })
+  const tracker = new DeploymentTracker(document, logger)
   const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
   const distribution = new Distribution(shared, tuning)
   const runtime = init.runtime ?? directoryRuntime({ directory: join(dataDir, 'models') })
@@ -192,6 +195,7 @@ function assemble({
       ['lock', new ProcessLock(dataDir, environment.random)],
       ['blobs', blobs],
       ['document', document],
+      ['presence', presence],
       ['membership', membership],
       ['pulses', pulses],
       ['reconciler', reconciler],

@@ -1,99 +1,80 @@
-import { z } from 'zod'
 import { raceSignal, type AbortOptions } from '../core/abort.js'
-import { check, encode, equalBytes } from '../core/codec.js'
 import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
-import type { NodeId, PageId } from '../core/ids.js'
+import { shortId, type NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
+import { Listeners } from '../core/listeners.js'
+import type { Logger } from '../core/logger.js'
 import type { Network, Unsubscribe } from '../net/network.js'
-import { bucketPage, isOwnBucket } from '../record/bucket.js'
-import type { Entry } from '../record/entry.js'
-import type { PageKind } from '../record/policy.js'
 import type { SharedDocument } from '../record/shared-document.js'
-import { capabilitiesSchema, type Capabilities } from './capabilities.js'
+import type { Capabilities } from './capabilities.js'
+import { nodeKind, type NodeDescription } from './description.js'
+import { forgottenKind, forgottenPage, maxForgotten } from './forgotten.js'
+import { Members, type Member } from './members.js'
+import { OwnDescription } from './own-description.js'
+import type { Presence } from './presence.js'
 
-const label = z.string().min(1).max(64)
-
-/** What scopes can ask for. */
-export const labelsSchema = z
-  .record(label, z.string().max(128))
-  .refine((labels) => Object.keys(labels).length <= 32, 'at most 32 labels')
-
-/** What a node says of itself. */
-export interface NodeDescription {
-  /** For people; not unique. */
-  readonly name: string
-  readonly capabilities: Capabilities
-  /** The groups it belongs to. */
-  readonly formations: readonly string[]
-  /** What scopes can ask for. */
-  readonly labels: Readonly<Record<string, string>>
-  /** Version of this library. */
-  readonly software: string
-}
-
-const nodeSchema: z.ZodType<NodeDescription> = z.object({
-  name: z.string().min(1).max(64),
-  capabilities: capabilitiesSchema,
-  formations: z.array(label).max(16),
-  labels: labelsSchema,
-  software: z.string().max(64)
-})
-
-/** Pages `node/<bucket>`: every member describes itself, in its own bucket. */
-export const nodeKind: PageKind<NodeDescription> = {
-  name: 'node',
-  schema: nodeSchema,
-  isPage: (page) => /^node\/\d{1,2}$/.test(page),
-  mayWrite: (page, writer) => isOwnBucket(page, 'node', writer)
-}
-
-/** A member of the mesh, as this node sees it. */
-export interface Member extends NodeDescription {
-  readonly nodeId: NodeId
-  /** Whether it is this node, or linked with it directly at this moment. */
-  readonly online: boolean
-  /** Since when it cannot be reached: its link was lost, or it was heard of without one. ms since 1970 on this node's clock. */
-  readonly offlineSince?: number
-}
+export type { Member } from './members.js'
+export { labelsSchema, nodeKind, type NodeDescription } from './description.js'
 
 /** What membership is built from. */
 export interface MembershipComponents {
   readonly network: Network
   readonly document: SharedDocument
+  readonly presence: Presence
   readonly environment: Environment
+  readonly logger: Logger
 }
 
-/** Who is in the mesh: descriptions from the document, presence from links. */
+/** Settings of membership. */
+export interface MembershipInit {
+  /** A member that was not reachable for longer than this is a candidate for `forget`, ms; 0: none ever is. */
+  readonly expireAfterMs: number
+}
+
+/** Options of forgetting a node. */
+export interface ForgetOptions {
+  /** Forget it even though it is online; it will be back as soon as it hears of that. @default false */
+  readonly force?: boolean
+}
+
+/** Who is in the mesh: descriptions from the document, less those that were forgotten; presence from its port. */
 export class Membership implements Startable {
   readonly #components: MembershipComponents
-  readonly #descriptions = new Map<NodeId, NodeDescription>()
-  readonly #offlineSince = new Map<NodeId, number>()
-  readonly #listeners = new Set<() => void>()
-  #own: NodeDescription
-  #stops: Unsubscribe[] = []
-  #linked = new Set<NodeId>()
+  readonly #init: MembershipInit
+  readonly #members: Members
+  readonly #own: OwnDescription
+  readonly #listeners: Listeners<[changed: readonly NodeId[]]>
+  #stopPresence: Unsubscribe | undefined
   #stopping = new AbortController()
+  #forgetting: Promise<unknown> = Promise.resolve()
 
-  constructor(components: MembershipComponents, own: NodeDescription) {
+  constructor(components: MembershipComponents, own: NodeDescription, init: MembershipInit) {
+    const { network, document, presence, environment, logger } = components
+    const { clock } = environment
     this.#components = components
-    this.#own = own
-    components.document.register(nodeKind)
-    components.document.subscribe(nodeKind, (entries) => this.#learn(entries))
+    this.#init = init
+    this.#members = new Members(network.nodeId, presence, clock)
+    this.#own = new OwnDescription({ self: network.nodeId, document, members: this.#members, clock, logger }, own)
+    this.#listeners = new Listeners('the fleet', logger)
+    document.register(nodeKind)
+    document.register(forgottenKind)
+    document.subscribe(nodeKind, (entries) => this.#tell(this.#members.learn(entries)))
+    document.subscribe(forgottenKind, (entries) => this.#tell(this.#members.learnForgotten(entries)))
   }
 
   /** Describes this node to the mesh, if that changed. The document must be started. */
   async start(): Promise<void> {
-    const { network } = this.#components
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController()
-    this.#linked = new Set(network.peers())
-    this.#stops = [network.onPeer(({ type, peer }) => this.#onLink(type === 'connected', peer))]
-    await this.describe(this.#own)
+    this.#stopPresence ??= this.#components.presence.onChange((nodes) => this.#tell(this.#members.refresh(nodes)))
+    this.#tell(this.#members.refresh())
+    await this.#own.start()
   }
 
   stop(): void {
-    for (const stop of this.#stops.splice(0)) stop()
-    this.#linked.clear()
+    this.#stopPresence?.()
+    this.#stopPresence = undefined
+    this.#own.stop()
     this.#stopping.abort(new MurmurateError('NOT_STARTED', 'The node was stopped'))
   }
 
@@ -103,40 +84,37 @@ export class Membership implements Startable {
   }
 
   /**
-   * Writes what this node says of itself, unless the mesh knows it already.
+   * Writes what this node says of itself, unless the mesh knows it already and has not forgotten this node.
    *
    * @throws MurmurateError `INVALID_REQUEST`
    */
-  async describe(description: NodeDescription): Promise<void> {
-    const { document, network } = this.#components
-    this.#own = check(description, nodeSchema, 'node description')
-    const page: PageId = bucketPage('node', network.nodeId)
-    const known = document.entry(nodeKind, page, network.nodeId)?.body
-    // Canonical bytes: neither the order of keys nor a field that is undefined is a change.
-    if (known !== undefined && equalBytes(encode(known), encode(this.#own))) return
-    await document.write(nodeKind, page, this.#own)
+  describe(description: NodeDescription): Promise<void> {
+    return this.#own.set(description)
   }
 
-  /** This node's own description. */
+  /** What this node says of itself. */
+  get description(): NodeDescription {
+    return this.#own.value
+  }
+
+  /** This node as a member; also while the others have forgotten it. */
   get self(): Member {
-    return this.#member(this.#components.network.nodeId, this.#own)
+    return { nodeId: this.#components.network.nodeId, ...this.#own.value, online: true, presence: 'alive' }
   }
 
   /** What this node can do, as it told the mesh. */
   get capabilities(): Capabilities {
-    return this.#own.capabilities
+    return this.#own.value.capabilities
   }
 
-  /** All members, sorted by id. */
-  members(): Member[] {
-    const members = Array.from(this.#descriptions, ([nodeId, description]) => this.#member(nodeId, description))
-    return members.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1))
+  /** All members, sorted by id. The same list until something changes. */
+  members(): readonly Member[] {
+    return this.#members.list()
   }
 
   /** One member. */
   get(nodeId: NodeId): Member | undefined {
-    const description = this.#descriptions.get(nodeId)
-    return description === undefined ? undefined : this.#member(nodeId, description)
+    return this.#members.get(nodeId)
   }
 
   /**
@@ -166,7 +144,7 @@ export class Membership implements Startable {
   async waitFor(count: number, { signal }: AbortOptions = {}): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const look = (): void => {
-      if (this.members().filter(({ online }) => online).length >= count) resolve()
+      if (this.#members.onlineCount >= count) resolve()
     }
     const unsubscribe = this.onChange(look)
     look()
@@ -177,36 +155,75 @@ export class Membership implements Startable {
     }
   }
 
-  /** Called after any change of descriptions or presence. */
-  onChange(listener: () => void): Unsubscribe {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+  /** Hears which nodes changed in description or presence, joined, or are no members any more (`get` then finds none). */
+  onChange(listener: (changed: readonly NodeId[]) => void): Unsubscribe {
+    return this.#listeners.add(listener)
   }
 
-  #member(nodeId: NodeId, description: NodeDescription): Member {
-    const online = nodeId === this.#components.network.nodeId || this.#linked.has(nodeId)
-    const offlineSince = this.#offlineSince.get(nodeId)
-    return { nodeId, ...description, online, ...(online || offlineSince === undefined ? {} : { offlineSince }) }
+  /**
+   * Members that were not reachable from here for longer than `expireAfterMs`, those gone longest first: candidates for
+   * `forget`. Counted from when this node noticed, by a clock that does not jump; a restart of this node begins anew.
+   */
+  expired(): readonly Member[] {
+    const { expireAfterMs } = this.#init
+    return expireAfterMs === 0 ? [] : this.#members.goneFor(expireAfterMs)
   }
 
-  #learn(entries: readonly Entry<NodeDescription>[]): void {
-    const { clock } = this.#components.environment
-    for (const { writer, body } of entries) {
-      this.#descriptions.set(writer, body)
-      if (!this.#linked.has(writer) && !this.#offlineSince.has(writer)) this.#offlineSince.set(writer, clock.now())
+  /**
+   * Takes a node that is gone for good out of the mesh: on every node it is no member any more, and no verdict counts it. One
+   * that is alive after all says so, and is back.
+   *
+   * @param nodeIdOrPrefix - a full id, an unambiguous prefix of one, or a member's name
+   * @throws MurmurateError `NODE_NOT_FOUND`; `INVALID_REQUEST` when it is this node, is online, or this node has forgotten
+   * too many already
+   */
+  forget(nodeIdOrPrefix: string, { force = false }: ForgetOptions = {}): Promise<NodeId> {
+    // One after the other: each adds to the list that the one before has written.
+    const forgotten = this.#forgetting.then(() => this.#forget(nodeIdOrPrefix, force))
+    this.#forgetting = forgotten.catch(() => {})
+    return forgotten
+  }
+
+  /**
+   * The epoch of this node's description, once it was written in this run of the node: it is then above the epochs of all runs
+   * before, and the mesh learns of it. Undefined until then; asking has it written.
+   */
+  announcedEpoch(): number | undefined {
+    return this.#own.announcedEpoch()
+  }
+
+  /** The epoch of a node's description; undefined when none is known. */
+  epochOf(nodeId: NodeId): number | undefined {
+    return this.#members.entry(nodeId)?.epoch
+  }
+
+  #tell(changed: readonly NodeId[]): void {
+    this.#own.comeBack()
+    if (changed.length > 0) this.#listeners.tell(changed)
+  }
+
+  async #forget(text: string, force: boolean): Promise<NodeId> {
+    const { network, document } = this.#components
+    const nodeId = this.resolve(text)
+    const member = this.#members.get(nodeId)
+    const entry = this.#members.entry(nodeId)
+    if (member === undefined || entry === undefined) throw new MurmurateError('INTERNAL', `${nodeId} is not described`)
+    if (nodeId === network.nodeId) throw refusal('A node cannot forget itself: stop it, and forget it from another one')
+    if (member.online && !force) {
+      throw refusal(
+        `${member.name} (${shortId(nodeId)}) is online: stop it first, or say that you mean it with "force"`
+      )
     }
-    this.#changed()
+    const others = this.#members.forgottenBy(network.nodeId)
+    if (others.length >= maxForgotten) {
+      throw refusal(`This node has forgotten ${others.length} nodes, as many as it can: forget more from another one`)
+    }
+    const forgotten = [...others, { node: nodeId, epoch: entry.epoch, seq: entry.seq }]
+    await document.write(forgottenKind, forgottenPage(network.nodeId), { forgotten })
+    return nodeId
   }
+}
 
-  #onLink(linked: boolean, peer: NodeId): void {
-    if (linked) this.#linked.add(peer)
-    else this.#linked.delete(peer)
-    if (linked) this.#offlineSince.delete(peer)
-    else this.#offlineSince.set(peer, this.#components.environment.clock.now())
-    this.#changed()
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) listener()
-  }
+function refusal(message: string): MurmurateError {
+  return new MurmurateError('INVALID_REQUEST', message)
 }

@@ -14,6 +14,8 @@ import {
   type VariantId,
   type Version
 } from '../core/ids.js'
+import { Listeners } from '../core/listeners.js'
+import type { Logger } from '../core/logger.js'
 import type { Blobs } from '../blobs/blobs.js'
 import type { Entry } from '../record/entry.js'
 import type { SharedDocument } from '../record/shared-document.js'
@@ -80,17 +82,19 @@ type CheckedInput = z.infer<typeof variantInputSchema>
 export interface ModelRegistryComponents {
   readonly document: SharedDocument
   readonly blobs: Pick<Blobs, 'ingest' | 'remove'>
+  readonly logger: Logger
 }
 
 /** The models and versions that the mesh knows (features A37). */
 export class ModelRegistry {
   readonly #components: ModelRegistryComponents
   readonly #releases = new Map<ModelId, Map<Version, PublishedRelease>>()
-  readonly #listeners = new Set<(model: ModelId) => void>()
+  readonly #listeners: Listeners<[model: ModelId]>
   #publishing: Promise<unknown> = Promise.resolve()
 
   constructor(components: ModelRegistryComponents) {
     this.#components = components
+    this.#listeners = new Listeners('releases', components.logger)
     components.document.register(releaseKind)
     components.document.subscribe(releaseKind, (entries) => this.#learn(entries))
   }
@@ -173,8 +177,7 @@ export class ModelRegistry {
 
   /** Hears of models that got a new release. */
   onRelease(listener: (model: ModelId) => void): () => void {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   async #ingest(draft: Release, inputs: readonly CheckedInput[], options: PublishOptions): Promise<Release> {
@@ -221,7 +224,7 @@ export class ModelRegistry {
       this.#releases.set(body.model, versions)
       const offered = { id: releaseId(body), release: body, publisher: writer, conflicting: false }
       versions.set(body.version, merge(versions.get(body.version), offered))
-      for (const listener of this.#listeners) listener(body.model)
+      this.#listeners.tell(body.model)
     }
   }
 }

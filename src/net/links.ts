@@ -2,6 +2,7 @@ import type { Connection, PeerId } from '@libp2p/interface'
 import type { Clock } from '../core/environment.js'
 import { messageOf } from '../core/errors.js'
 import { parseNodeId, type NodeId } from '../core/ids.js'
+import { Listeners } from '../core/listeners.js'
 import type { Logger } from '../core/logger.js'
 import type { Libp2pKnobs } from './libp2p-defaults.js'
 import type { PeerEvent, Unsubscribe } from './network.js'
@@ -33,10 +34,11 @@ export class Links {
   readonly #heldUntilMs = new Map<NodeId, number>()
   /** Peers to which a connection is under way. */
   readonly #claimedUntilMs = new Map<NodeId, number>()
-  readonly #listeners = new Set<(event: PeerEvent) => void>()
+  readonly #listeners: Listeners<[event: PeerEvent]>
 
   constructor(init: LinksInit) {
     this.#init = init
+    this.#listeners = new Listeners('peer events', init.logger)
   }
 
   /** Peers with a link. */
@@ -54,8 +56,7 @@ export class Links {
   }
 
   onPeer(listener: (event: PeerEvent) => void): Unsubscribe {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   /** libp2p has a new connection. */
@@ -65,7 +66,7 @@ export class Links {
     const link = { connection, openedAtMs: this.#init.clock.monotonic(), receivedBytes: 0, silentChecks: 0 }
     const others = this.#links.get(peer)
     this.#links.set(peer, [...(others ?? []), link])
-    if (others === undefined) this.#emit({ type: 'connected', peer })
+    if (others === undefined) this.#listeners.tell({ type: 'connected', peer })
   }
 
   /** libp2p has lost a connection. Those that were never open are ignored. */
@@ -76,7 +77,7 @@ export class Links {
     this.#claimedUntilMs.delete(peer)
     const rest = links.filter((link) => link.connection.id !== connection.id)
     if (rest.length > 0) this.#links.set(peer, rest)
-    else if (this.#links.delete(peer)) this.#emit({ type: 'disconnected', peer })
+    else if (this.#links.delete(peer)) this.#listeners.tell({ type: 'disconnected', peer })
   }
 
   /** Cuts a link and keeps it down for a while. */
@@ -163,16 +164,6 @@ export class Links {
     if (link.silentChecks >= knobs.silentChecksAllowed) return 'nothing was heard from it'
     const grown = clock.monotonic() - link.openedAtMs > knobs.gossipGraceMs
     return grown && !carriesGossip(link.connection) ? 'its gossip streams are gone' : undefined
-  }
-
-  #emit(event: PeerEvent): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(event)
-      } catch (error) {
-        this.#init.logger.error(`a listener of peer events failed: ${messageOf(error)}`)
-      }
-    }
   }
 }
 

@@ -4,6 +4,7 @@ import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { sleep, type Clock } from '../core/environment.js'
 import { MurmurateError, messageOf } from '../core/errors.js'
 import { parseNodeId, type NodeId } from '../core/ids.js'
+import { Listeners } from '../core/listeners.js'
 import { silentLogger, type Logger } from '../core/logger.js'
 import { MemoryChannel, type MemoryChannelEnd } from './memory-channel.js'
 import { MemoryHub, type MemoryGossip, type MemoryLink, type MemoryNode } from './memory-hub.js'
@@ -45,7 +46,7 @@ export class MemoryNetwork implements Network {
   readonly #clock: Clock
   readonly #logger: Logger
   readonly #wanted = new Set<NodeId>()
-  readonly #listeners = new Set<(event: PeerEvent) => void>()
+  readonly #listeners: Listeners<[event: PeerEvent]>
   readonly #topics = new Map<string, (message: GossipMessage) => GossipVerdict>()
   readonly #protocols = new Map<string, Served>()
   /** Message id to the moment at which it is forgotten, oldest first. */
@@ -58,6 +59,7 @@ export class MemoryNetwork implements Network {
     this.#hub = init.hub
     this.#clock = init.hub.environment.clock
     this.#logger = init.logger ?? silentLogger
+    this.#listeners = new Listeners('peer events', this.#logger)
   }
 
   start(): void {
@@ -83,8 +85,7 @@ export class MemoryNetwork implements Network {
   }
 
   onPeer(listener: (event: PeerEvent) => void): Unsubscribe {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   async publish(topic: string, data: Uint8Array): Promise<number> {
@@ -157,8 +158,8 @@ export class MemoryNetwork implements Network {
     return {
       nodeId: this.nodeId,
       wanted: this.#wanted,
-      linkUp: (peer) => this.#emit({ type: 'connected', peer }),
-      linkDown: (peer) => this.#emit({ type: 'disconnected', peer }),
+      linkUp: (peer) => this.#listeners.tell({ type: 'connected', peer }),
+      linkDown: (peer) => this.#listeners.tell({ type: 'disconnected', peer }),
       subscribes: (topic) => this.#topics.has(topic),
       hear: (message, sender, again) => this.#hear(message, sender, again),
       accept: (protocol, link, opener, from) => this.#accept(protocol, link, opener, from)
@@ -235,16 +236,6 @@ export class MemoryNetwork implements Network {
     } catch (error) {
       this.#logger.debug(`${protocol} with ${channel.peer} failed: ${messageOf(error)}`)
       channel.abort(error instanceof Error ? error : new Error(messageOf(error)))
-    }
-  }
-
-  #emit(event: PeerEvent): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(event)
-      } catch (error) {
-        this.#logger.error(`a listener of peer events failed: ${messageOf(error)}`)
-      }
     }
   }
 

@@ -3,6 +3,7 @@ import type { Environment, Timer } from '../core/environment.js'
 import { messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
+import { Listeners } from '../core/listeners.js'
 import type { Logger } from '../core/logger.js'
 import { openAuthority, type Authority } from '../identity/authority.js'
 import type { KeyPair } from '../identity/keypair.js'
@@ -65,7 +66,7 @@ export class SharedDocument implements Startable {
   readonly #store: PageStore
   readonly #gossip: Gossip
   readonly #synchroniser: Synchroniser
-  readonly #listeners = new Map<string, Set<EntryListener<unknown>>>()
+  readonly #listeners = new Map<string, Listeners<[entries: readonly Entry[], removed: readonly Entry[]]>>()
   readonly #author: Author
   #flushTimer: Timer | undefined
   #stopRevising: Unsubscribe | undefined
@@ -176,10 +177,9 @@ export class SharedDocument implements Startable {
 
   /** Hears of every new entry of a kind, loaded from disk, written here or received, after it is in place. */
   subscribe<Body>(kind: PageKind<Body>, listener: EntryListener<Body>): Unsubscribe {
-    const listeners = this.#listeners.get(kind.name) ?? new Set()
+    const listeners = this.#listeners.get(kind.name) ?? new Listeners(`${kind.name} entries`, this.#components.logger)
     this.#listeners.set(kind.name, listeners)
-    listeners.add(listener as EntryListener<unknown>)
-    return () => listeners.delete(listener as EntryListener<unknown>)
+    return listeners.add(listener as EntryListener<unknown>)
   }
 
   /** Equal on two nodes exactly when they hold the same document under the same fleet root; 32 hexadecimal characters. */
@@ -237,16 +237,7 @@ export class SharedDocument implements Startable {
     for (const [kind, listeners] of this.#listeners) {
       const isOfKind = ({ page }: Entry): boolean => page.startsWith(`${kind}/`)
       const [came, went] = [entries.filter(isOfKind), removed.filter(isOfKind)]
-      if (came.length + went.length > 0) for (const listener of listeners) this.#tell(listener, came, went)
-    }
-  }
-
-  /** What a listener throws is its own fault, not that of the peer that sent the entries. */
-  #tell(listener: EntryListener<unknown>, entries: readonly Entry[], removed: readonly Entry[]): void {
-    try {
-      listener(entries, removed)
-    } catch (error) {
-      this.#components.logger.error(`a listener of the shared document failed: ${messageOf(error)}`)
+      if (came.length + went.length > 0) listeners.tell(came, went)
     }
   }
 

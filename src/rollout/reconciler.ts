@@ -33,13 +33,20 @@ export class Reconciler implements Startable {
 
   /** Puts back into service what ran, and begins to follow the document. Document, blobs and membership must be started. */
   start(): void {
-    const { tracker, registry, self } = this.#components
+    const { tracker, registry, membership, self } = this.#components
     this.#stops = [
       tracker.onChange((model, change) => {
         if (change === 'rollout') this.#worker(model).wake()
       }),
-      registry.onRelease((model) => this.#workers.get(model)?.wake())
+      registry.onRelease((model) => this.#workers.get(model)?.wake()),
+      // What this node can do decides whether it is meant, and by which variant.
+      membership.onChange((nodes) => nodes.includes(self) && this.#wakeAll())
     ]
+    this.#wakeAll()
+  }
+
+  #wakeAll(): void {
+    const { tracker, registry, self } = this.#components
     const models = new Set([
       ...tracker.rollouts.models(),
       ...registry.models().filter((model) => tracker.status(model, self))

@@ -1,4 +1,6 @@
 import type { ModelId, NodeId } from '../core/ids.js'
+import { Listeners } from '../core/listeners.js'
+import type { Logger } from '../core/logger.js'
 import type { Unsubscribe } from '../net/network.js'
 import type { SharedDocument } from '../record/shared-document.js'
 import { rolloutKind, RolloutIndex, type Rollout } from './intent.js'
@@ -12,10 +14,11 @@ export class DeploymentTracker {
   readonly #document: SharedDocument
   readonly #rollouts = new RolloutIndex()
   readonly #statuses = new StatusIndex()
-  readonly #listeners = new Set<(model: ModelId, change: TrackerChange) => void>()
+  readonly #listeners: Listeners<[model: ModelId, change: TrackerChange]>
 
-  constructor(document: SharedDocument) {
+  constructor(document: SharedDocument, logger: Logger) {
     this.#document = document
+    this.#listeners = new Listeners('the deployment tracker', logger)
     document.register(rolloutKind)
     document.register(statusKind)
     document.subscribe(rolloutKind, (entries) => this.#emit(this.#rollouts.learn(entries), 'rollout'))
@@ -59,11 +62,10 @@ export class DeploymentTracker {
 
   /** Hears of models whose rollouts or statuses changed. */
   onChange(listener: (model: ModelId, change: TrackerChange) => void): Unsubscribe {
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   #emit(models: ReadonlySet<ModelId>, change: TrackerChange): void {
-    for (const model of models) for (const listener of this.#listeners) listener(model, change)
+    for (const model of models) this.#listeners.tell(model, change)
   }
 }

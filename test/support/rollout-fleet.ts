@@ -1,6 +1,7 @@
 import { silentLogger, type Logger } from '../../src/core/logger.js'
 import { parseModelId, parseVersion, type Version } from '../../src/core/ids.js'
 import type { Capabilities } from '../../src/fleet/capabilities.js'
+import { LinkPresence } from '../../src/fleet/link-presence.js'
 import { Membership } from '../../src/fleet/membership.js'
 import { Pulses } from '../../src/fleet/pulse.js'
 import { ModelRegistry, type VariantInput } from '../../src/models/registry.js'
@@ -49,6 +50,7 @@ export class FleetNode {
   readonly record: RecordNode
   readonly blobs: FakeBlobs
   readonly runtime: FakeRuntime
+  readonly presence: LinkPresence
   readonly membership: Membership
   readonly pulses: Pulses
   readonly registry: ModelRegistry
@@ -72,13 +74,16 @@ export class FleetNode {
       labels: {},
       software: 'test'
     }
-    this.membership = new Membership({ network, document, environment }, description)
+    this.presence = new LinkPresence({ network, environment, logger })
+    this.membership = new Membership({ network, document, presence: this.presence, environment, logger }, description, {
+      expireAfterMs: 0
+    })
     this.pulses = new Pulses(
       { network, keyPair, environment, logger },
       { topic: 'test/pulse', interestMs: 30_000, progressPeriodMs: 250, progressTtlMs: 15_000 }
     )
-    this.registry = new ModelRegistry({ document, blobs })
-    this.tracker = new DeploymentTracker(document)
+    this.registry = new ModelRegistry({ document, blobs, logger })
+    this.tracker = new DeploymentTracker(document, logger)
     const { tracker, registry, membership, pulses } = this
     const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
     const init = { ...figures, ...options.init }
@@ -103,6 +108,7 @@ export class FleetNode {
 
   async start(): Promise<void> {
     await this.record.document.start()
+    this.presence.start()
     await this.membership.start()
     this.pulses.start()
     this.reconciler.start()
@@ -114,6 +120,7 @@ export class FleetNode {
     await this.reconciler.stop()
     this.pulses.stop()
     this.membership.stop()
+    this.presence.stop()
     await this.record.document.stop()
   }
 }

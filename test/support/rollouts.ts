@@ -53,8 +53,9 @@ export function rolloutOf(intent: Intent, cancelled = false): Rollout {
 /** A member that is online and in no formation, unless told otherwise. */
 export function memberOf(number: number, parts: Partial<Member> = {}): Member {
   const name = `node-${number}`
-  const own = { capabilities: {}, formations: [], labels: {}, software: 'test', online: true }
-  return { nodeId: nodeIdOf(number), name, ...own, ...parts }
+  const own = { capabilities: {}, formations: [], labels: {}, software: 'test' }
+  const presence = parts.online === false ? 'failed' : 'alive'
+  return { nodeId: nodeIdOf(number), name, ...own, online: true, presence, ...parts }
 }
 
 /** A status as it was heard. */

@@ -1,51 +1,13 @@
 import { expect, test } from 'vitest'
 import { caught } from '../core/caught.js'
 import { errorCode } from '../../../src/core/errors.js'
-import { Membership, nodeKind, type NodeDescription } from '../../../src/fleet/membership.js'
-import { emptyDisk, virtualMesh, type Disk, type RecordNode, type VirtualMesh } from '../record/mesh.js'
+import type { NodeId } from '../../../src/core/ids.js'
+import { nodeKind } from '../../../src/fleet/membership.js'
+import { listeningLogger } from '../record/fixtures.js'
+import { emptyDisk, virtualMesh } from '../record/mesh.js'
+import { description, start, stop, type Box } from './boxes.js'
 
-const description: NodeDescription = {
-  name: 'box',
-  capabilities: { cpuArch: 'x86_64', memoryMb: 1024, gpus: [] },
-  formations: ['north'],
-  // Not in the order that canonical CBOR has them.
-  labels: { shelf: '4', 'a-long-name': 'x', b: 'y' },
-  software: '1'
-}
-
-interface Box {
-  readonly record: RecordNode
-  readonly membership: Membership
-  /** Times that this node was described, as this node saw it. */
-  writes: number
-}
-
-async function start(
-  mesh: VirtualMesh,
-  number: number,
-  parts: Partial<NodeDescription> = {},
-  disk: Disk = emptyDisk()
-): Promise<Box> {
-  const record = await mesh.node(number, { disk })
-  const { network, document } = record
-  const own = { ...description, name: `box-${number}`, ...parts }
-  const membership = new Membership({ network, document, environment: mesh.environment }, own)
-  const box = { record, membership, writes: 0 }
-  await mesh.environment.clock.run(document.start())
-  document.subscribe(nodeKind, (entries) => {
-    box.writes += entries.filter(({ writer }) => writer === record.keyPair.nodeId).length
-  })
-  await mesh.environment.clock.run(membership.start())
-  network.start()
-  await mesh.environment.clock.advance(500)
-  return box
-}
-
-async function stop(mesh: VirtualMesh, { record, membership }: Box): Promise<void> {
-  record.network.stop()
-  membership.stop()
-  await mesh.environment.clock.run(record.document.stop())
-}
+const idOf = ({ record }: Box): NodeId => record.keyPair.nodeId
 
 test('[FLEET-2] a node describes itself once, and not again when it starts with the same description', async () => {
   const mesh = virtualMesh(1)
@@ -164,4 +126,61 @@ test('[FLEET-3] whoever waits for members goes on when they are there, when told
   expect(await aborted).toBe('ABORTED')
   await stop(mesh, first)
   expect(await stopped).toBe('NOT_STARTED')
+})
+
+test('[FLEET-45] a change names the nodes that changed, once each, and the list stays the same until then', async () => {
+  const mesh = virtualMesh(1)
+  const [one, two, three] = [await start(mesh, 0), await start(mesh, 1), await start(mesh, 2)]
+  await mesh.environment.clock.advance(1000)
+  const list = one.membership.members()
+  expect(one.membership.members()).toBe(list)
+  expect(Object.isFrozen(list)).toBe(true)
+  const changes: (readonly NodeId[])[] = []
+  one.membership.onChange((nodes) => changes.push(nodes))
+  await mesh.environment.clock.run(two.membership.describe({ ...description, name: 'other' }))
+  await mesh.environment.clock.advance(1000)
+  expect(changes).toEqual([[idOf(two)]])
+  expect(one.membership.members()).not.toBe(list)
+  expect(one.membership.members().map(({ nodeId }) => nodeId)).toEqual([idOf(one), idOf(two), idOf(three)].sort())
+  mesh.hub.cut(idOf(one), idOf(three))
+  await mesh.environment.clock.advance(1000)
+  expect(changes).toEqual([[idOf(two)], [idOf(three)]])
+  expect(one.membership.get(idOf(three))).toMatchObject({ presence: 'failed', online: false })
+})
+
+test('[FLEET-46] whoever is suspected is online until it has failed', async () => {
+  const mesh = virtualMesh(1)
+  const [one, two] = [await start(mesh, 0), await start(mesh, 1)]
+  const seen: unknown[] = []
+  one.membership.onChange(() => seen.push(one.membership.get(idOf(two))))
+  const { presence } = one
+  const became = (state: 'suspected' | 'alive' | 'unknown', since?: number): void => {
+    presence.stateOf = () => state
+    presence.offlineSince = () => since
+    one.presence.stop()
+    one.presence.start()
+  }
+  became('suspected')
+  expect(one.membership.get(idOf(two))).toMatchObject({ presence: 'suspected', online: true })
+  expect('offlineSince' in (one.membership.get(idOf(two)) ?? {})).toBe(false)
+  became('unknown', 123)
+  expect(one.membership.get(idOf(two))).toMatchObject({ presence: 'unknown', online: false, offlineSince: 123 })
+  became('alive')
+  expect(one.membership.get(idOf(two))).toMatchObject({ presence: 'alive', online: true })
+  expect(seen).toHaveLength(3)
+})
+
+test('[FLEET-40] a listener of the fleet that throws is not held against the peer, and the others hear', async () => {
+  const mesh = virtualMesh(1)
+  const logger = listeningLogger()
+  const one = await start(mesh, 0, {}, emptyDisk(), logger)
+  const heard: NodeId[] = []
+  one.membership.onChange(() => {
+    throw new Error('my own mistake')
+  })
+  one.membership.onChange((nodes) => heard.push(...nodes))
+  const two = await start(mesh, 1)
+  expect(heard).toContain(idOf(two))
+  expect(new Set(logger.lines)).toEqual(new Set(['a listener of the fleet failed: my own mistake']))
+  expect(one.record.network.peers()).toEqual([idOf(two)])
 })

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { errorCode, messageOf, MurmurateError } from '../../../src/core/errors.js'
 import { parseModelId, parseVersion } from '../../../src/core/ids.js'
+import { silentLogger } from '../../../src/core/logger.js'
 import { ModelRegistry, type VariantInput } from '../../../src/models/registry.js'
 import { releaseId, releaseKind, releasePage } from '../../../src/models/release.js'
 import { FakeBlobs, type FakeCatalog } from '../../support/fakes.js'
@@ -21,7 +22,7 @@ interface Box {
 async function start(mesh: VirtualMesh, number: number, disk: Disk = emptyDisk()): Promise<Box> {
   const record = await mesh.node(number, { disk })
   const blobs = new FakeBlobs(mesh.environment.clock, catalog)
-  const registry = new ModelRegistry({ document: record.document, blobs })
+  const registry = new ModelRegistry({ document: record.document, blobs, logger: silentLogger })
   await mesh.environment.clock.run(record.start())
   await mesh.environment.clock.advance(500)
   return { record, registry, blobs }
@@ -183,4 +184,16 @@ test('[MODEL-6] a release stands on the page of its version, which never changes
   const twice = { ...release, variants: [...release.variants, ...release.variants] }
   const [code, message] = (await write(undefined, twice)) as string[]
   expect([code, message]).toEqual(['INVALID_REQUEST', expect.stringContaining('a variant is given twice')])
+})
+
+test('[FLEET-40] a listener of releases that throws is not held against the publisher, and the others hear', async () => {
+  const mesh = virtualMesh(1)
+  const one = await start(mesh, 0)
+  const heard: string[] = []
+  one.registry.onRelease(() => {
+    throw new Error('my own mistake')
+  })
+  one.registry.onRelease((id) => heard.push(id))
+  const release = await mesh.environment.clock.run(one.registry.publish(model, version, [input('a:10')]))
+  expect([heard, release.release.model]).toEqual([[model], model])
 })
