@@ -13,10 +13,17 @@ import { shortId, type NodeId } from './core/ids.js'
 import { Lifecycle, type Startable } from './core/lifecycle.js'
 import { componentLogger, silentLogger, type Logger } from './core/logger.js'
 import { ProcessLock } from './core/process-lock.js'
-import { capabilitiesSchema, probeCapabilities, type Capabilities } from './fleet/capabilities.js'
+import { capabilitiesSchema } from './fleet/capabilities.js'
+import { CapabilityWatch } from './fleet/capability-watch.js'
+import { fleetOf, type Fleet } from './fleet/fleet.js'
+import { HealthMonitor } from './fleet/health-monitor.js'
 import { LinkPresence } from './fleet/link-presence.js'
+import { systemMachine, type Machine } from './fleet/machine.js'
 import { labelsSchema, Membership, type NodeDescription } from './fleet/membership.js'
+import { probeCapabilities, probeStorageMb } from './fleet/probe.js'
+import type { Load } from './fleet/load.js'
 import { Pulses } from './fleet/pulse.js'
+import { systemGauges, Vitals } from './fleet/vitals.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
 import { ModelRegistry } from './models/registry.js'
@@ -41,8 +48,8 @@ export interface MurmurateNode extends Startable {
   readonly models: ModelRegistry
   /** Order rollouts, see how they go. */
   readonly distribution: Distribution
-  /** Who is in the mesh. */
-  readonly fleet: Pick<Membership, 'members' | 'get' | 'resolve' | 'waitFor' | 'onChange' | 'self'>
+  /** Who is in the mesh, and how well; nodes that are gone for good can be forgotten. */
+  readonly fleet: Fleet
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
   /**
@@ -128,10 +135,11 @@ export async function createNode(init: NodeInit): Promise<MurmurateNode> {
   await makeDataDir(dataDir)
   const keyPair = await loadOrCreateKeyPair(join(dataDir, 'node.key'), environment.random)
   const logger = init.logger ?? silentLogger
-  const probed = await probeCapabilities(dataDir)
+  const machine = systemMachine(environment.clock)
+  const probed = await probeCapabilities(machine, dataDir)
   const description: NodeDescription = {
     name: init.name ?? shortId(keyPair.nodeId),
-    capabilities: { ...probed, ...storageLimit(probed, init), ...init.capabilities },
+    capabilities: { ...probed, ...storageOf(probed.storageMb, init), ...init.capabilities },
     formations: [...(init.formations ?? [])],
     labels: { ...init.labels },
     software
@@ -141,6 +149,7 @@ export async function createNode(init: NodeInit): Promise<MurmurateNode> {
     dataDir,
     keyPair,
     meshKeys,
+    machine,
     description,
     environment,
     logger,
@@ -153,6 +162,7 @@ interface Parts {
   readonly dataDir: string
   readonly keyPair: KeyPair
   readonly meshKeys: MeshKeys
+  readonly machine: Machine
   readonly description: NodeDescription
   readonly environment: Environment
   readonly logger: Logger
@@ -165,6 +175,7 @@ function assemble({
   dataDir,
   keyPair,
   meshKeys,
+  machine,
   description,
   environment,
   logger,
@@ -180,7 +191,23 @@ function assemble({
   )
   const presence = new LinkPresence({ network, environment, logger })
   const membership = new Membership({ network, document, presence, environment, logger }, description, tuning)
-  const pulses = new Pulses({ network, keyPair, environment, logger }, { topic: 'pulse', ...tuning })
+  const slots = new TransferSlots(tuning.parallelTransfers)
+  const vitals = new Vitals(systemGauges(dataDir), environment.clock)
+  const readLoad = (): Load => {
+    const { cpuPercent, memoryMb, eventLoopMs } = vitals.read()
+    return { cpuPercent, memoryMb, eventLoopMs, transfers: slots.active }
+  }
+  const pulses = new Pulses(
+    { network, keyPair, membership, environment, logger, readLoad },
+    { topic: 'pulse', ...tuning }
+  )
+  const health = new HealthMonitor({ membership, pulses, vitals, clock: environment.clock, conduct: () => [] })
+  const capabilityWatch = new CapabilityWatch({
+    membership,
+    environment,
+    logger,
+    probeStorageMb: () => presentStorageMb(machine, dataDir, init)
+  })
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
   const blobs = new Blobs({ network, store, environment, logger })
   const registry = new ModelRegistry({ document, blobs, logger })
@@ -188,7 +215,7 @@ function assemble({
   const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
   const distribution = new Distribution(shared, tuning)
   const runtime = init.runtime ?? directoryRuntime({ directory: join(dataDir, 'models') })
-  const reconciler = new Reconciler({ ...shared, slots: new TransferSlots(tuning.parallelTransfers), runtime }, tuning)
+  const reconciler = new Reconciler({ ...shared, slots, runtime }, tuning)
   // The network comes last: whoever connects then finds everything served, and goes first when the node stops.
   const lifecycle = new Lifecycle(
     [
@@ -197,6 +224,9 @@ function assemble({
       ['document', document],
       ['presence', presence],
       ['membership', membership],
+      ['vitals', vitals],
+      ['health', health],
+      ['capabilities', capabilityWatch],
       ['pulses', pulses],
       ['reconciler', reconciler],
       ['network', network],
@@ -211,7 +241,7 @@ function assemble({
     },
     models: registry,
     distribution,
-    fleet: membership,
+    fleet: fleetOf(membership, health, pulses),
     progress: pulses,
     connect: (address, options) => network.dial(address, options),
     digest: () => document.digest(),
@@ -222,8 +252,14 @@ function assemble({
 }
 
 /** No node promises more room than it may use. */
-function storageLimit({ storageMb = Infinity }: Capabilities, { storageBytes }: NodeInit): Capabilities {
-  return storageBytes === undefined ? {} : { storageMb: Math.min(storageMb, Math.floor(storageBytes / 1024 / 1024)) }
+function storageOf(foundMb: number | undefined, { storageBytes }: NodeInit): { readonly storageMb?: number } {
+  if (storageBytes === undefined) return foundMb === undefined ? {} : { storageMb: foundMb }
+  return { storageMb: Math.min(foundMb ?? Infinity, Math.floor(storageBytes / 1024 / 1024)) }
+}
+
+/** Space for models at this moment, unless it was declared. */
+async function presentStorageMb(machine: Machine, dataDir: string, init: NodeInit): Promise<number | undefined> {
+  return init.capabilities?.storageMb ?? storageOf(await probeStorageMb(machine, dataDir), init).storageMb
 }
 
 function capacity({ storageBytes }: NodeInit): { readonly capacityBytes?: number } {

@@ -185,11 +185,11 @@ export class Membership implements Startable {
   }
 
   /**
-   * The epoch of this node's description, once it was written in this run of the node: it is then above the epochs of all runs
-   * before, and the mesh learns of it. Undefined until then; asking has it written.
+   * Sees to it that this node's description was written in this run of the node, and resolves to its epoch: it is above the
+   * epochs of all runs before, and the mesh learns of it. Resolves to undefined when the node is stopped or cannot write.
    */
-  announcedEpoch(): number | undefined {
-    return this.#own.announcedEpoch()
+  announce(): Promise<number | undefined> {
+    return this.#own.announce()
   }
 
   /** The epoch of a node's description; undefined when none is known. */

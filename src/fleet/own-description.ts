@@ -29,7 +29,7 @@ export class OwnDescription {
   #description: NodeDescription
   #isRunning = false
   #isAnnounced = false
-  #isAnnouncing = false
+  #announcing: Promise<number | undefined> | undefined
   #returnTimer: Timer | undefined
   #returnAt = -Infinity
 
@@ -63,18 +63,30 @@ export class OwnDescription {
    */
   async set(description: NodeDescription): Promise<void> {
     const { self, members } = this.#components
+    const before = this.#description
     this.#description = check(description, nodeSchema, 'node description')
     const known = members.entry(self)?.body
     // Canonical bytes: neither the order of keys nor a field that is undefined is a change.
     const isKnown = known !== undefined && equalBytes(encode(known), encode(this.#description))
-    if (!isKnown || members.isForgotten(self)) await this.#write()
+    if (isKnown && !members.isForgotten(self)) return
+    try {
+      await this.#write()
+    } catch (error) {
+      this.#description = before
+      throw error
+    }
   }
 
-  /** The epoch of this node's description, if it was written in this run; else undefined, and it is being written. */
-  announcedEpoch(): number | undefined {
-    if (this.#isAnnounced) return this.#components.members.entry(this.#components.self)?.epoch
-    if (this.#isRunning && !this.#isAnnouncing) void this.#announce()
-    return undefined
+  /**
+   * Has the description written in this run, if it was not, and resolves to its epoch; to undefined when the node is stopped
+   * or cannot write.
+   */
+  announce(): Promise<number | undefined> {
+    if (!this.#isRunning) return Promise.resolve(undefined)
+    if (this.#isAnnounced) return Promise.resolve(this.#epoch)
+    const announcing = this.#announcing ?? this.#announce().finally(() => (this.#announcing = undefined))
+    this.#announcing = announcing
+    return announcing
   }
 
   /** To be called when members have changed: whoever was forgotten and runs says so. */
@@ -99,14 +111,17 @@ export class OwnDescription {
     }
   }
 
-  async #announce(): Promise<void> {
-    this.#isAnnouncing = true
+  get #epoch(): number | undefined {
+    return this.#components.members.entry(this.#components.self)?.epoch
+  }
+
+  async #announce(): Promise<number | undefined> {
     try {
       await this.#write()
+      return this.#epoch
     } catch (error) {
       this.#components.logger.debug(`this node was not announced: ${messageOf(error)}`)
-    } finally {
-      this.#isAnnouncing = false
+      return undefined
     }
   }
 

@@ -1,34 +1,14 @@
-/**
- * Small signed messages that nobody keeps: how far a transfer is, and that somebody wants to know.
- *
- * Goals: a progress bar never writes the document; a fleet where nobody watches sends nothing.
- * Non-goals: delivery. A lost pulse is made up for by the next.
- *
- * ```
- * pulse = DAG-CBOR [writer, sequence, body, signature]
- * body  = DAG-CBOR {type: "interest"} | {type: "progress", subject, haveBytes, totalBytes}
- * ```
- */
-import { z } from 'zod'
-import { decode, encode } from '../core/codec.js'
-import { every, type Environment, type Timer } from '../core/environment.js'
-import { messageOf } from '../core/errors.js'
-import { parseNodeId, type NodeId } from '../core/ids.js'
+import type { Environment, Timer } from '../core/environment.js'
+import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Logger } from '../core/logger.js'
+import { RecentMap } from '../core/recent-map.js'
 import type { KeyPair } from '../identity/keypair.js'
-import { sign, SignatureVerifier } from '../identity/signature.js'
-import type { GossipVerdict, Network, Unsubscribe } from '../net/network.js'
-
-const maxPulseBytes = 1024
-const count = z.int().nonnegative()
-const bodySchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('interest') }),
-  z.object({ type: z.literal('progress'), subject: z.string().max(200), haveBytes: count, totalBytes: count })
-])
-const pulseSchema = z.tuple([z.string().max(64), count, z.instanceof(Uint8Array), z.instanceof(Uint8Array)])
-
-type PulseBody = z.infer<typeof bodySchema>
+import type { Network, Unsubscribe } from '../net/network.js'
+import { Interest, type InterestInit } from './interest.js'
+import { Loads, type Load, type ObservedLoad } from './load.js'
+import type { Membership } from './membership.js'
+import { PulseChannel, type PulseBody, type PulseTopic } from './pulse-channel.js'
 
 /** How far a node is with something. */
 export interface Progress {
@@ -62,8 +42,11 @@ export interface PulsesInit {
 export interface PulsesComponents {
   readonly network: Network
   readonly keyPair: KeyPair
+  readonly membership: Pick<Membership, 'announce' | 'epochOf' | 'members'>
   readonly environment: Environment
   readonly logger: Logger
+  /** How busy this node is at this moment. */
+  readonly readLoad: () => Load
 }
 
 interface Heard {
@@ -82,55 +65,68 @@ const linkDelayMs = 250
 /** As many nodes as one mesh is designed for. */
 const defaultMaxWriters = 10_000
 
-/** Sends and hears pulses. */
+/** How far transfers are and how busy nodes are, told while somebody watches: a fleet where nobody does sends nothing. */
 export class Pulses implements Startable {
   readonly #components: PulsesComponents
   readonly #init: PulsesInit
-  readonly #verifier = new SignatureVerifier()
-  readonly #sequences = new Map<NodeId, number>()
-  readonly #heard = new Map<NodeId, Heard>()
-  readonly #watchers = new Set<{ readonly listener: (progress: ObservedProgress) => void }>()
-  #interestUntil = -Infinity
+  readonly #channel: PulseChannel
+  readonly #heard: RecentMap<NodeId, Heard>
+  readonly #progress: Interest<ObservedProgress>
+  readonly #load: Interest<ObservedLoad>
+  readonly #loads: Loads
   #lastSent = -Infinity
-  #sequence: number
-  #interestTimer: Timer | undefined
   #linkTimer: Timer | undefined
-  #stops: Unsubscribe[] = []
+  #stopPeers: Unsubscribe | undefined
 
   constructor(components: PulsesComponents, init: PulsesInit) {
+    const { network, environment, logger, membership, readLoad } = components
+    const { maxWriters = defaultMaxWriters, topic } = init
     this.#components = components
     this.#init = init
-    // A restarted node goes on above its last sequence without keeping it: it sends far fewer than one a millisecond.
-    this.#sequence = Math.max(0, Math.floor(components.environment.clock.now()))
+    this.#channel = new PulseChannel({ ...components, runs: membership }, { topic, maxWriters }, (writer, body) =>
+      this.#take(writer, body)
+    )
+    this.#heard = new RecentMap(maxWriters)
+    const interest = (what: PulseTopic): InterestInit => {
+      const express = (): void => this.#channel.send({ type: 'interest', topic: what })
+      return { what, environment, logger, interestMs: init.interestMs, express }
+    }
+    this.#progress = new Interest(interest('progress'))
+    this.#load = new Interest(interest('load'))
+    this.#loads = new Loads({
+      self: network.nodeId,
+      environment,
+      interest: this.#load,
+      maxWriters,
+      read: readLoad,
+      send: (load) => this.#channel.send({ type: 'load', ...load }),
+      memberCount: () => membership.members().length
+    })
   }
 
   start(): void {
-    const { network } = this.#components
-    this.#stops = [
-      network.subscribe(this.#init.topic, ({ data }) => this.#receive(data)),
-      network.onPeer(({ type }) => type === 'connected' && this.#greet())
-    ]
-    if (this.#watchers.size > 0) this.#startInterest()
+    this.#channel.start()
+    this.#stopPeers ??= this.#components.network.onPeer(({ type }) => type === 'connected' && this.#greet())
+    this.#progress.start()
+    this.#load.start()
+    if (this.#load.isWatched) this.#loads.wake()
   }
 
   stop(): void {
-    for (const stop of this.#stops.splice(0)) stop()
-    this.#interestTimer?.cancel()
+    this.#stopPeers?.()
+    this.#stopPeers = undefined
     this.#linkTimer?.cancel()
     this.#linkTimer = undefined
-    this.#interestUntil = -Infinity
+    this.#progress.stop()
+    this.#load.stop()
+    this.#loads.stop()
+    this.#channel.stop()
     this.#heard.clear()
-    this.#sequences.clear()
   }
 
   /** Asks all nodes for their progress and hands out what they say, until unsubscribed. */
   watch(listener: (progress: ObservedProgress) => void): Unsubscribe {
-    const watcher = { listener }
-    this.#watchers.add(watcher)
-    if (this.#watchers.size === 1 && this.#stops.length > 0) this.#startInterest()
-    return () => {
-      if (this.#watchers.delete(watcher) && this.#watchers.size === 0) this.#interestTimer?.cancel()
-    }
+    return this.#progress.watch(listener)
   }
 
   /** What was heard of transfers that are not over, by node. */
@@ -139,14 +135,27 @@ export class Pulses implements Startable {
     return new Map(Array.from(this.#heard, ([nodeId, { progress }]) => [nodeId, progress]))
   }
 
+  /** Asks all nodes how busy they are and hands out what they say, this node's own too, until unsubscribed. */
+  watchLoad(listener: (load: ObservedLoad) => void): Unsubscribe {
+    const unsubscribe = this.#load.watch(listener)
+    if (this.#channel.running) this.#loads.wake()
+    return unsubscribe
+  }
+
+  /** How busy nodes are, as far as was heard while somebody on this node watches. */
+  loads(): ReadonlyMap<NodeId, ObservedLoad> {
+    return this.#loads.present()
+  }
+
   /** Tells how far this node is, if anybody else wants to know and it is time. The end is told at once, and once. */
   report(progress: Progress): void {
     const now = this.#components.environment.clock.monotonic()
-    const isEnd = progress.haveBytes >= progress.totalBytes && this.#heard.has(this.#components.network.nodeId)
-    this.#hear(this.#components.network.nodeId, progress)
-    if (now > this.#interestUntil || (!isEnd && now - this.#lastSent < this.#periodMs())) return
+    const { nodeId } = this.#components.network
+    const isEnd = progress.haveBytes >= progress.totalBytes && this.#heard.has(nodeId)
+    this.#hear(nodeId, progress)
+    if (!this.#progress.isWanted || (!isEnd && now - this.#lastSent < this.#periodMs())) return
     this.#lastSent = now
-    this.#send({ type: 'progress', ...progress })
+    this.#channel.send({ type: 'progress', ...progress })
   }
 
   #periodMs(): number {
@@ -156,57 +165,21 @@ export class Pulses implements Startable {
     return Math.max(progressPeriodMs, Math.min(sharedMs, progressTtlMs / pulsesPerTtl))
   }
 
-  #startInterest(): void {
-    this.#express()
-    this.#interestTimer = every(this.#components.environment, this.#init.interestMs / 3, () => this.#express())
-  }
-
-  #express(): void {
-    this.#send({ type: 'interest' })
-  }
-
   /** Whoever links up now has not heard what others are interested in. */
   #greet(): void {
     this.#linkTimer ??= this.#components.environment.clock.setTimer(linkDelayMs, () => {
       this.#linkTimer = undefined
-      if (this.#watchers.size > 0) this.#express()
+      this.#progress.express()
+      this.#load.express()
     })
   }
 
-  #send(body: PulseBody): void {
-    const { network, keyPair, logger } = this.#components
-    this.#sequence += 1
-    const bytes = encode(body)
-    const signature = sign(keyPair, 'murmurate/pulse/1', signedBytes(network.nodeId, this.#sequence, bytes))
-    const pulse = encode([network.nodeId, this.#sequence, bytes, signature])
-    network
-      .publish(this.#init.topic, pulse)
-      .catch((error: unknown) => logger.debug(`pulse not sent: ${messageOf(error)}`))
-  }
-
-  #receive(data: Uint8Array): GossipVerdict {
-    try {
-      const [writerText, sequence, bytes, signature] = decode(data, pulseSchema, {
-        maxBytes: maxPulseBytes,
-        what: 'A pulse'
-      })
-      const writer = parseNodeId(writerText)
-      if (writer === this.#components.network.nodeId || sequence <= (this.#sequences.get(writer) ?? -1)) return 'ignore'
-      const signed = signedBytes(writer, sequence, bytes)
-      if (!this.#verifier.verify(writer, 'murmurate/pulse/1', signed, signature)) return 'reject'
-      this.#remember(this.#sequences, writer, sequence)
-      this.#take(writer, decode(bytes, bodySchema, { maxBytes: maxPulseBytes, what: 'A pulse' }))
-      return 'accept'
-    } catch (error) {
-      this.#components.logger.debug(`refused a pulse: ${messageOf(error)}`)
-      return 'reject'
-    }
-  }
-
   #take(writer: NodeId, body: PulseBody): void {
-    const now = this.#components.environment.clock.monotonic()
-    if (body.type === 'interest') this.#interestUntil = Math.max(this.#interestUntil, now + this.#init.interestMs)
-    else this.#hear(writer, body)
+    if (body.type === 'progress') return this.#hear(writer, body)
+    if (body.type === 'load') return this.#loads.hear(writer, body)
+    if (body.topic === 'progress') return this.#progress.heard()
+    this.#load.heard()
+    this.#loads.wake()
   }
 
   #hear(nodeId: NodeId, { subject, haveBytes, totalBytes }: Progress): void {
@@ -214,37 +187,15 @@ export class Pulses implements Startable {
     const before = this.#heard.get(nodeId)
     const bytesPerSecond = before?.progress.subject === subject ? smoothedRate(before, haveBytes, at) : undefined
     const progress = { nodeId, subject, haveBytes, totalBytes, bytesPerSecond }
-    if (haveBytes < totalBytes) this.#remember(this.#heard, nodeId, { progress, at })
+    if (haveBytes < totalBytes) this.#heard.set(nodeId, { progress, at })
     else this.#heard.delete(nodeId)
-    for (const { listener } of this.#watchers) this.#tell(listener, progress)
-  }
-
-  /** What a listener throws is its own fault, not that of the peer that sent the pulse. */
-  #tell(listener: (progress: ObservedProgress) => void, progress: ObservedProgress): void {
-    try {
-      listener(progress)
-    } catch (error) {
-      this.#components.logger.error(`a listener of progress failed: ${messageOf(error)}`)
-    }
-  }
-
-  /** Sets a writer's value; of too many writers, those that were silent longest are forgotten. */
-  #remember<Value>(values: Map<NodeId, Value>, writer: NodeId, value: Value): void {
-    values.delete(writer)
-    const isFull = values.size >= (this.#init.maxWriters ?? defaultMaxWriters)
-    const oldest = isFull ? values.keys().next().value : undefined
-    if (oldest !== undefined) values.delete(oldest)
-    values.set(writer, value)
+    this.#progress.tell(progress)
   }
 
   #forgetOld(): void {
     const oldest = this.#components.environment.clock.monotonic() - this.#init.progressTtlMs
     for (const [nodeId, { at }] of this.#heard) if (at < oldest) this.#heard.delete(nodeId)
   }
-}
-
-function signedBytes(writer: NodeId, sequence: number, body: Uint8Array): Uint8Array {
-  return encode([writer, sequence, body])
 }
 
 function smoothedRate({ progress, at }: Heard, haveBytes: number, now: number): number | undefined {

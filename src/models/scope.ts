@@ -55,8 +55,8 @@ export function nodes(ids: readonly NodeId[]): DistributionScope {
 }
 
 /**
- * Nodes that can do this. `minGpuGb` is the memory of one GPU in GiB, `minStorageMb` the space in MiB that was free when the
- * node was made: what it takes in since then does not put it out of the scope.
+ * Nodes that can do this. `minGpuGb` is the memory of one GPU in GiB, `minStorageMb` the space in MiB that models may take, those
+ * that are there among them: what a node takes in does not put it out of the scope.
  */
 export function capable(filter: CapableFilter): DistributionScope {
   return { kind: 'capable', ...filter }

@@ -8,12 +8,19 @@ interface Waiting {
 
 /** Lets a few transfers run at a time: the most urgent first, and among equals the one that came first. */
 export class TransferSlots {
+  readonly #capacity: number
   #free: number
   readonly #waiting: Waiting[] = []
 
   /** @param capacity - how many may run at a time */
   constructor(capacity: number) {
+    this.#capacity = capacity
     this.#free = capacity
+  }
+
+  /** How many run. */
+  get active(): number {
+    return this.#capacity - this.#free
   }
 
   /** Runs the task when its turn comes. Rejects with `ABORTED` when the signal fires while it waits. */

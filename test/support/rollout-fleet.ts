@@ -79,7 +79,14 @@ export class FleetNode {
       expireAfterMs: 0
     })
     this.pulses = new Pulses(
-      { network, keyPair, environment, logger },
+      {
+        network,
+        keyPair,
+        membership: this.membership,
+        environment,
+        logger,
+        readLoad: () => ({ memoryMb: 0, transfers: 0 })
+      },
       { topic: 'test/pulse', interestMs: 30_000, progressPeriodMs: 250, progressTtlMs: 15_000 }
     )
     this.registry = new ModelRegistry({ document, blobs, logger })

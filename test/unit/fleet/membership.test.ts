@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { caught } from '../core/caught.js'
-import { errorCode } from '../../../src/core/errors.js'
+import { errorCode, MurmurateError } from '../../../src/core/errors.js'
 import type { NodeId } from '../../../src/core/ids.js'
 import { nodeKind } from '../../../src/fleet/membership.js'
 import { listeningLogger } from '../record/fixtures.js'
@@ -183,4 +183,60 @@ test('[FLEET-40] a listener of the fleet that throws is not held against the pee
   expect(heard).toContain(idOf(two))
   expect(new Set(logger.lines)).toEqual(new Set(['a listener of the fleet failed: my own mistake']))
   expect(one.record.network.peers()).toEqual([idOf(two)])
+})
+
+test('[FLEET-47] a node announces each run once, when asked, with an epoch above those of all runs before', async () => {
+  const mesh = virtualMesh(1)
+  const watcher = await start(mesh, 1)
+  const disk = emptyDisk()
+  const epochs: number[] = []
+  for (let run = 0; run < 5; run++) {
+    const box = await start(mesh, 0, {}, disk)
+    // The first run describes the node anyway.
+    expect(box.writes).toBe(run === 0 ? 1 : 0)
+    const asked = [box.membership.announce(), box.membership.announce()]
+    const [epoch, same] = await mesh.environment.clock.run(Promise.all(asked))
+    expect(await box.membership.announce()).toBe(epoch)
+    expect([box.writes, same]).toEqual([1, epoch])
+    await mesh.environment.clock.advance(500)
+    expect(watcher.membership.epochOf(idOf(box))).toBe(epoch)
+    epochs.push(epoch ?? -1)
+    await stop(mesh, box)
+    expect(await box.membership.announce()).toBeUndefined()
+  }
+  expect(epochs).toEqual([...new Set(epochs)].sort((a, b) => a - b))
+})
+
+test('[FLEET-47] a node that was restored from an old image announces itself above what the mesh has heard of it', async () => {
+  const mesh = virtualMesh(1)
+  const watcher = await start(mesh, 1)
+  const disk = emptyDisk()
+  const first = await start(mesh, 0, {}, disk)
+  const image = { ...disk }
+  await stop(mesh, first)
+  for (let run = 0; run < 3; run++) {
+    const box = await start(mesh, 0, {}, disk)
+    await mesh.environment.clock.run(box.membership.announce())
+    await mesh.environment.clock.advance(500)
+    await stop(mesh, box)
+  }
+  const before = watcher.membership.epochOf(idOf(first)) ?? -1
+  const restored = await start(mesh, 0, {}, image)
+  await mesh.environment.clock.run(restored.membership.announce())
+  await mesh.environment.clock.advance(2000)
+  const after = await restored.membership.announce()
+  expect(after).toBeGreaterThan(before)
+  expect(watcher.membership.epochOf(idOf(restored))).toBe(after)
+})
+
+test('[FLEET-47] a node whose disk fails announces nothing, and does when it is mended', async () => {
+  const mesh = virtualMesh(1)
+  const disk = emptyDisk()
+  await stop(mesh, await start(mesh, 0, {}, disk))
+  const box = await start(mesh, 0, {}, disk)
+  disk.failure = new MurmurateError('INSUFFICIENT_STORAGE', 'The disk is full')
+  expect(await mesh.environment.clock.run(box.membership.announce())).toBeUndefined()
+  disk.failure = undefined
+  await mesh.environment.clock.advance(2000)
+  expect(await mesh.environment.clock.run(box.membership.announce())).toBeGreaterThan(0)
 })

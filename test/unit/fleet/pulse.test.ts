@@ -2,6 +2,9 @@ import { expect, test } from 'vitest'
 import { encode } from '../../../src/core/codec.js'
 import { silentLogger } from '../../../src/core/logger.js'
 import { Pulses, type ObservedProgress, type Progress, type PulsesInit } from '../../../src/fleet/pulse.js'
+import type { NodeId } from '../../../src/core/ids.js'
+import type { Load, ObservedLoad } from '../../../src/fleet/load.js'
+import type { Member } from '../../../src/fleet/membership.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
 import { sign } from '../../../src/identity/signature.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
@@ -12,16 +15,56 @@ import { keyPairOf } from '../record/fixtures.js'
 const init = { topic: 'pulse', interestMs: 30_000, progressPeriodMs: 250, progressTtlMs: 15_000 }
 const progress = (haveBytes: number, subject = 'm@1.0.0'): Progress => ({ subject, haveBytes, totalBytes: 1000 })
 
+const idle: Load = { cpuPercent: 3, memoryMb: 90, eventLoopMs: 1, transfers: 0 }
+
+/** What membership knows of the runs of nodes: `epochs` stands for the shared document. */
+class Runs {
+  readonly #epochs: Map<NodeId, number>
+  readonly #self: NodeId
+  #epoch: number | undefined
+  /** Whether this node can write. */
+  isWritable = true
+  announced = 0
+
+  constructor(epochs: Map<NodeId, number>, self: NodeId) {
+    this.#epochs = epochs
+    this.#self = self
+  }
+
+  announce(): Promise<number | undefined> {
+    if (!this.isWritable) return Promise.resolve(undefined)
+    if (this.#epoch === undefined) {
+      this.#epoch = (this.#epochs.get(this.#self) ?? 0) + 1
+      this.#epochs.set(this.#self, this.#epoch)
+      this.announced += 1
+    }
+    return Promise.resolve(this.#epoch)
+  }
+
+  epochOf(nodeId: NodeId): number | undefined {
+    return this.#epochs.get(nodeId)
+  }
+
+  members(): readonly Member[] {
+    // Only their number is asked for.
+    return Array.from(this.#epochs, ([nodeId]) => ({ nodeId }) as Member)
+  }
+}
+
 interface Box {
   readonly keyPair: KeyPair
   readonly network: Network
   readonly pulses: Pulses
+  readonly runs: Runs
+  /** How busy it is. */
+  load: Load
   /** Messages that this node sent. */
   sent: number
 }
 
 class Mesh {
   readonly environment = virtualEnvironment(1)
+  readonly epochs = new Map<NodeId, number>()
   readonly #hub = new MemoryHub({ environment: this.environment })
 
   get clock(): VirtualClock {
@@ -32,8 +75,12 @@ class Mesh {
     const keyPair = await keyPairOf(number)
     const network = new MemoryNetwork({ nodeId: keyPair.nodeId, hub: this.#hub })
     const publish = network.publish.bind(network)
-    const pulses = new Pulses({ network, keyPair, environment: this.environment, logger: silentLogger }, init)
-    const box = { keyPair, network, pulses, sent: 0 }
+    const { environment } = this
+    const runs = new Runs(this.epochs, keyPair.nodeId)
+    const readLoad = (): Load => box.load
+    const components = { network, keyPair, membership: runs, environment, logger: silentLogger, readLoad }
+    const pulses = new Pulses(components, init)
+    const box = { keyPair, network, pulses, runs, sent: 0, load: idle }
     network.publish = (topic, data) => {
       box.sent += 1
       return publish(topic, data)
@@ -50,6 +97,7 @@ class Ear {
   handler: ((data: Uint8Array) => GossipVerdict) | undefined
   readonly pulses: Pulses
   readonly keyPair: KeyPair
+  readonly epochs = new Map<NodeId, number>()
 
   private constructor(keyPair: KeyPair, environment: Mesh['environment'], parts: Partial<PulsesInit>) {
     this.keyPair = keyPair
@@ -64,7 +112,14 @@ class Ear {
     }
     // Pulses use nothing else of a network.
     this.pulses = new Pulses(
-      { network: network as Network, keyPair, environment, logger: silentLogger },
+      {
+        network: network as Network,
+        keyPair,
+        membership: new Runs(this.epochs, keyPair.nodeId),
+        environment,
+        logger: silentLogger,
+        readLoad: () => idle
+      },
       { ...init, ...parts }
     )
     this.pulses.start()
@@ -76,14 +131,16 @@ class Ear {
 
   hear(
     keyPair: KeyPair,
-    sequence: number,
+    counter: number,
     body: unknown,
-    parts: { writer?: unknown; signature?: Uint8Array } = {}
+    parts: { writer?: unknown; signature?: Uint8Array; epoch?: number } = {}
   ): GossipVerdict | undefined {
     const writer = parts.writer ?? keyPair.nodeId
     const bytes = encode(body)
-    const signature = parts.signature ?? sign(keyPair, 'murmurate/pulse/1', encode([keyPair.nodeId, sequence, bytes]))
-    return this.handler?.(encode([writer, sequence, bytes, signature]))
+    const epoch = parts.epoch ?? 1
+    const signed = encode([keyPair.nodeId, epoch, counter, bytes])
+    const signature = parts.signature ?? sign(keyPair, 'murmurate/pulse/1', signed)
+    return this.handler?.(encode([writer, epoch, counter, bytes, signature]))
   }
 }
 
@@ -182,6 +239,7 @@ test('[FLEET-5] a node sends at most one pulse a period, but the end at once and
   expect(worker.sent).toBeLessThanOrEqual(21)
   const before = worker.sent
   for (let again = 0; again < 50; again++) worker.pulses.report(progress(1000))
+  await mesh.clock.settle()
   expect(worker.sent).toBe(before + 1)
 })
 
@@ -192,8 +250,8 @@ test('[FLEET-5] with many senders each sends seldom, but often enough not to be 
   const crowd = await Promise.all(Array.from({ length: 100 }, (_, index) => keyPairOf(index + 3)))
   const pulseOf = (keyPair: KeyPair, second: number): Uint8Array => {
     const bytes = encode({ type: 'progress', ...progress(second) })
-    const signature = sign(keyPair, 'murmurate/pulse/1', encode([keyPair.nodeId, second, bytes]))
-    return encode([keyPair.nodeId, second, bytes, signature])
+    const signature = sign(keyPair, 'murmurate/pulse/1', encode([keyPair.nodeId, 1, second, bytes]))
+    return encode([keyPair.nodeId, 1, second, bytes, signature])
   }
   await mesh.clock.advance(100)
   for (let second = 0; second < 30; second++) {
@@ -240,6 +298,12 @@ test('[FLEET-7] what is not a pulse is refused', async () => {
   expect(ear.hear(one, 2, { type: 'progress', subject: 'x'.repeat(300), haveBytes: 1, totalBytes: 2 })).toBe('reject')
   expect(ear.hear(one, 3, { type: 'progress', subject: 'x', haveBytes: -1, totalBytes: 2 })).toBe('reject')
   expect(ear.hear(one, 4, { type: 'progress', ...progress(1) }, { writer: 'nobody' })).toBe('reject')
+  expect(ear.hear(one, 5, { type: 'interest' })).toBe('reject')
+  expect(ear.hear(one, 6, { type: 'interest', topic: 'secrets' })).toBe('reject')
+  expect(ear.hear(one, 7, { type: 'load', ...idle, cpuPercent: 101 })).toBe('reject')
+  expect(ear.hear(one, 8, { type: 'load', ...idle, memoryMb: -1 })).toBe('reject')
+  expect(ear.hear(one, 9, { type: 'load', ...idle, transfers: 0.5 })).toBe('reject')
+  expect(ear.hear(one, 10, { type: 'progress', ...progress(1) }, { epoch: -1 })).toBe('reject')
 })
 
 test('[FLEET-7] a listener that throws is not held against the peer that sent the pulse', async () => {
@@ -275,4 +339,142 @@ test('[FLEET-5] progress that is not renewed is forgotten', async () => {
   expect(ear.pulses.progress().size).toBe(1)
   await environment.clock.advance(2)
   expect(ear.pulses.progress().size).toBe(0)
+})
+
+test('[FLEET-47] what was recorded in an earlier run of a node is not heard again, nor what a receiver heard before it restarted', async () => {
+  const ear = await Ear.create()
+  const one = await keyPairOf(1)
+  const pulse = (haveBytes: number): unknown => ({ type: 'progress', ...progress(haveBytes) })
+  expect(ear.hear(one, 900, pulse(90), { epoch: 5 })).toBe('accept')
+  // A new run counts from the beginning again, whatever its clock says, and is heard.
+  expect(ear.hear(one, 1, pulse(10), { epoch: 7 })).toBe('accept')
+  expect(ear.hear(one, 901, pulse(91), { epoch: 5 })).toBe('ignore')
+  expect(ear.pulses.progress().get(one.nodeId)?.haveBytes).toBe(10)
+  // Who has just started knows the epoch of the run from the document.
+  const fresh = await Ear.create()
+  fresh.epochs.set(one.nodeId, 7)
+  expect(fresh.hear(one, 901, pulse(91), { epoch: 5 })).toBe('ignore')
+  expect(fresh.pulses.progress().size).toBe(0)
+  expect(fresh.hear(one, 2, pulse(20), { epoch: 7 })).toBe('accept')
+  // The news of a still newer run may be slower than its first pulse.
+  expect(fresh.hear(one, 1, pulse(1), { epoch: 8 })).toBe('accept')
+  expect(fresh.hear(one, 3, pulse(30), { epoch: 7 })).toBe('ignore')
+})
+
+test('[FLEET-47] a recorded interest does not make nodes send', async () => {
+  const ear = await Ear.create()
+  const one = await keyPairOf(1)
+  expect(ear.hear(one, 5, { type: 'interest', topic: 'load' }, { epoch: 3 })).toBe('accept')
+  expect(ear.hear(one, 5, { type: 'interest', topic: 'load' }, { epoch: 3 })).toBe('ignore')
+  ear.epochs.set(one.nodeId, 4)
+  expect(ear.hear(one, 6, { type: 'interest', topic: 'load' }, { epoch: 3 })).toBe('ignore')
+})
+
+test('[FLEET-47] a node is heard after its clock was set back, and after each restart', async () => {
+  const mesh = new Mesh()
+  const watcher = await mesh.box(1)
+  const heard: number[] = []
+  watcher.pulses.watch(({ haveBytes }) => heard.push(haveBytes))
+  const wall = mesh.clock.now.bind(mesh.clock)
+  for (let run = 0; run < 4; run++) {
+    mesh.clock.now = () => wall() - run * 365 * 86_400_000
+    const worker = await mesh.box(2)
+    await mesh.clock.advance(1000)
+    worker.pulses.report(progress(100 + run))
+    await mesh.clock.advance(1000)
+    expect(worker.runs.announced).toBe(1)
+    worker.pulses.stop()
+    await worker.network.stop()
+  }
+  expect(heard).toEqual([100, 101, 102, 103])
+})
+
+test('[FLEET-6] a node that has nothing to send, or cannot write, announces nothing', async () => {
+  const mesh = new Mesh()
+  const [worker, watcher] = [await mesh.box(1), await mesh.box(2)]
+  worker.pulses.report(progress(100))
+  await mesh.clock.advance(1000)
+  expect([worker.runs.announced, worker.sent]).toEqual([0, 0])
+  watcher.runs.isWritable = false
+  watcher.pulses.watch(() => {})
+  await mesh.clock.advance(60_000)
+  expect(watcher.sent).toBe(0)
+  watcher.runs.isWritable = true
+  await mesh.clock.advance(15_000)
+  expect(watcher.sent).toBeGreaterThan(0)
+})
+
+test('[FLEET-48] loads are told while somebody watches loads, and only then', async () => {
+  const mesh = new Mesh()
+  const [worker, watcher, third] = [await mesh.box(1), await mesh.box(2), await mesh.box(3)]
+  const stopProgress = watcher.pulses.watch(() => {})
+  await mesh.clock.advance(60_000)
+  expect([worker.sent, third.sent]).toEqual([0, 0])
+  stopProgress()
+  const heard: ObservedLoad[] = []
+  const stop = watcher.pulses.watchLoad((load) => heard.push(load))
+  worker.load = { cpuPercent: 97.5, memoryMb: 512, transfers: 2 }
+  await mesh.clock.advance(30_000)
+  expect(new Map(heard.map((load) => [load.nodeId, load])).size).toBe(3)
+  expect(watcher.pulses.loads().get(worker.keyPair.nodeId)).toEqual({
+    nodeId: worker.keyPair.nodeId,
+    cpuPercent: 97.5,
+    memoryMb: 512,
+    eventLoopMs: undefined,
+    transfers: 2
+  })
+  // Every five seconds, give or take a quarter.
+  expect(worker.sent).toBeGreaterThanOrEqual(4)
+  expect(worker.sent).toBeLessThanOrEqual(8)
+  // Whoever does not watch does not keep a watch on others for nothing, but sends.
+  expect(third.sent).toBeGreaterThanOrEqual(4)
+  stop()
+  await mesh.clock.advance(init.interestMs + 10_000)
+  const before = [worker.sent, third.sent, watcher.sent]
+  await mesh.clock.advance(60_000)
+  expect([worker.sent, third.sent, watcher.sent]).toEqual(before)
+  expect(watcher.pulses.loads().size).toBe(0)
+  expect(mesh.clock.pending).toBe(0)
+})
+
+test('[FLEET-48] in a large mesh each node tells its load seldom, and not all at once', async () => {
+  const mesh = new Mesh()
+  const [worker, watcher] = [await mesh.box(1), await mesh.box(2)]
+  for (let number = 10; number < 208; number++) mesh.epochs.set((await keyPairOf(number)).nodeId, 1)
+  watcher.pulses.watchLoad(() => {})
+  await mesh.clock.advance(1_000_000)
+  // 200 nodes at two a second in all: one in 100 s each, give or take a quarter.
+  expect(worker.sent).toBeGreaterThanOrEqual(8)
+  expect(worker.sent).toBeLessThanOrEqual(13)
+  expect(watcher.pulses.loads().size).toBe(2)
+})
+
+test('[FLEET-48] a load that is not renewed is forgotten, and whoever makes up keys cannot fill the memory', async () => {
+  const environment = virtualEnvironment(1)
+  const ear = await Ear.create(environment, { maxWriters: 10 })
+  for (let number = 1; number <= 30; number++) {
+    expect(ear.hear(await keyPairOf(number), 1, { type: 'load', ...idle })).toBe('accept')
+  }
+  expect(ear.pulses.loads().size).toBe(10)
+  await environment.clock.advance(14_999)
+  expect(ear.pulses.loads().size).toBe(10)
+  await environment.clock.advance(2)
+  expect(ear.pulses.loads().size).toBe(0)
+})
+
+test('[FLEET-48] whoever watched loads before the start, or over a restart, is served', async () => {
+  const mesh = new Mesh()
+  const [worker, watcher] = [await mesh.box(1), await mesh.box(2)]
+  watcher.pulses.stop()
+  const heard = new Set<NodeId>()
+  watcher.pulses.watchLoad(({ nodeId }) => heard.add(nodeId))
+  await mesh.clock.advance(30_000)
+  expect(heard.size).toBe(0)
+  watcher.pulses.start()
+  await mesh.clock.advance(30_000)
+  expect(heard.size).toBe(2)
+  watcher.pulses.stop()
+  worker.pulses.stop()
+  await mesh.clock.advance(60_000)
+  expect(mesh.clock.pending).toBe(0)
 })
