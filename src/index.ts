@@ -46,7 +46,12 @@ export type { LogFields, Logger } from './core/logger.js'
 export type { Unsubscribe } from './net/network.js'
 
 export type { Capabilities, Gpu } from './fleet/capabilities.js'
-export type { Member, Membership, NodeDescription } from './fleet/membership.js'
+export type { Fleet } from './fleet/fleet.js'
+export type { HealthStatus, HealthSummary, NodeHealth } from './fleet/health.js'
+export type { FleetHealth, OwnFigures } from './fleet/health-monitor.js'
+export type { Load, ObservedLoad } from './fleet/load.js'
+export type { ForgetOptions, Member, Membership, NodeDescription } from './fleet/membership.js'
+export type { PresenceState } from './fleet/presence.js'
 export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
 
 export type {

@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import { expect, test } from 'vitest'
 import { MurmurateError } from '../../../src/core/errors.js'
-import { nodes } from '../../../src/models/scope.js'
+import { capable, nodes } from '../../../src/models/scope.js'
 import type { Phase } from '../../../src/rollout/status.js'
 import { model, RolloutFleet, type FleetNode } from '../../support/rollout-fleet.js'
 
@@ -236,4 +237,37 @@ test('[ROLL-18] stopping while nothing is asked, and twice, does no harm', async
   const node = await fleet.start(0)
   await fleet.clock.run(node.stop())
   await fleet.clock.run(node.stop())
+})
+
+test('[FLEET-50] a node whose capabilities change while a rollout is under way is in it, or in it no more, at once', async () => {
+  const fleet = new RolloutFleet()
+  const publisher = await fleet.start(0)
+  const node = await fleet.start(1, { capabilities: { storageMb: 100 } })
+  await fleet.publish(publisher, ['1.0.0'])
+  const scope = capable({ minStorageMb: 1000 })
+  await fleet.clock.run(publisher.distribution.distributeModel(model, '1.0.0', scope))
+  await fleet.clock.advance(60_000)
+  const total = (): number => publisher.distribution.convergenceStatus(model, '1.0.0').totalPlatforms
+  expect([total(), node.status.phase]).toEqual([0, 'notDeployed'])
+  const { description } = node.membership
+  const capabilities = { ...description.capabilities, storageMb: 2000 }
+  await fleet.clock.run(node.membership.describe({ ...description, capabilities }))
+  await fleet.until('1.0.0 runs', runs(node, '1.0.0'))
+  expect(total()).toBe(1)
+})
+
+test('[FLEET-41] no verdict counts a node that was forgotten', async () => {
+  const fleet = new RolloutFleet()
+  const [publisher, node] = await pair(fleet, ['1.0.0'])
+  await distribute(fleet, publisher, node, '1.0.0')
+  await fleet.until('1.0.0 runs', runs(node, '1.0.0'))
+  const verdict = (): unknown => {
+    const { totalPlatforms, state } = publisher.distribution.convergenceStatus(model, '1.0.0')
+    return [totalPlatforms, state]
+  }
+  await fleet.until('the publisher knows', () => isDeepStrictEqual(verdict(), [1, 'complete']))
+  await fleet.clock.run(node.stop())
+  await fleet.clock.advance(1000)
+  await fleet.clock.run(publisher.membership.forget(node.record.keyPair.nodeId))
+  expect(verdict()).toEqual([0, 'empty'])
 })
