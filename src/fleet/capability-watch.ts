@@ -60,5 +60,5 @@ export class CapabilityWatch implements Startable {
 function isMaterial(told: number | undefined, found: number | undefined): boolean {
   if (told === undefined || found === undefined) return told !== found
   const change = Math.abs(found - told)
-  return change >= changedMb || (change > 0 && change >= told * changedPart)
+  return change >= changedMb || change >= told * changedPart
 }

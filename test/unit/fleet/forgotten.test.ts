@@ -204,6 +204,10 @@ test('[FLEET-44] who has been gone for long is named as a candidate, the longest
   await mesh.environment.clock.advance(1000)
   mesh.environment.clock.now = () => wall() + 365 * 86_400_000
   expect(expired()).toEqual([idOf(boxes[1])])
+  mesh.environment.clock.now = () => wall() - 365 * 86_400_000
+  await start(mesh, 4).then((box) => stop(mesh, box))
+  await mesh.environment.clock.advance(1000)
+  expect(expired()).toEqual([idOf(boxes[1])])
 })
 
 async function nodeIdOf(number: number): Promise<NodeId> {

@@ -135,6 +135,8 @@ test('[FLEET-45] a change names the nodes that changed, once each, and the list 
   const list = one.membership.members()
   expect(one.membership.members()).toBe(list)
   expect(Object.isFrozen(list)).toBe(true)
+  one.tell(nodeKind, [])
+  expect(one.membership.members()).toBe(list)
   const changes: (readonly NodeId[])[] = []
   one.membership.onChange((nodes) => changes.push(nodes))
   await mesh.environment.clock.run(two.membership.describe({ ...description, name: 'other' }))

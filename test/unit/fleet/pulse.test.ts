@@ -478,3 +478,14 @@ test('[FLEET-48] whoever watched loads before the start, or over a restart, is s
   await mesh.clock.advance(60_000)
   expect(mesh.clock.pending).toBe(0)
 })
+
+test('[FLEET-48] whoever watches alone sees its own load, and tells it nobody', async () => {
+  const mesh = new Mesh()
+  const watcher = await mesh.box(1)
+  let heard = 0
+  watcher.pulses.watchLoad(() => (heard += 1))
+  await mesh.clock.advance(60_000)
+  expect(heard).toBeGreaterThanOrEqual(9)
+  // Its interest, every ten seconds give or take a quarter, and nothing else.
+  expect(watcher.sent).toBeLessThanOrEqual(9)
+})
