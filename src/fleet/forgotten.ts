@@ -42,9 +42,10 @@ const listSchema: z.ZodType<ForgottenList> = z.strictObject({
     .refine((items) => new Set(items.map(({ node }) => node)).size === items.length, 'a node is named twice')
 })
 
-/** Pages `forgotten/<bucket>`: every member's own list, in its own bucket; nobody forgets itself. */
+/** Pages `forgotten/<bucket>`: every operator's own list, in its own bucket; nobody forgets itself. */
 export const forgottenKind: PageKind<ForgottenList> = {
   name: 'forgotten',
+  role: 'operator',
   schema: listSchema,
   isPage: (page) => /^forgotten\/\d{1,2}$/.test(page),
   mayWrite: (page, writer, { forgotten }) =>
@@ -62,7 +63,7 @@ export class ForgottenIndex {
   readonly #byNode = new Map<NodeId, Map<NodeId, ForgottenItem>>()
 
   /** Takes lists that are new, and says which nodes they or their predecessors name. */
-  learn(entries: readonly Entry<ForgottenList>[]): ReadonlySet<NodeId> {
+  learn(entries: readonly Pick<Entry<ForgottenList>, 'writer' | 'body'>[]): ReadonlySet<NodeId> {
     const named = new Set<NodeId>()
     for (const { writer, body } of entries) {
       for (const { node } of this.#lists.get(writer) ?? []) {

@@ -81,15 +81,17 @@ export class Members {
     return gone.flatMap(([nodeId]) => this.#members.get(nodeId) ?? [])
   }
 
-  /** Takes new descriptions, and says which members changed. */
-  learn(entries: readonly Entry<NodeDescription>[]): NodeId[] {
+  /** Takes new descriptions, drops those that left the document, and says which members changed. */
+  learn(entries: readonly Entry<NodeDescription>[], removed: readonly Entry<NodeDescription>[]): NodeId[] {
+    for (const { writer } of removed) this.#entries.delete(writer)
     for (const entry of entries) this.#entries.set(entry.writer, entry)
-    return this.refresh(entries.map(({ writer }) => writer))
+    return this.refresh([...removed, ...entries].map(({ writer }) => writer))
   }
 
-  /** Takes new lists of forgotten nodes, and says which members changed. */
-  learnForgotten(entries: readonly Entry<ForgottenList>[]): NodeId[] {
-    return this.refresh(this.#forgotten.learn(entries))
+  /** Takes new lists of forgotten nodes, drops those that left the document, and says which members changed. */
+  learnForgotten(entries: readonly Entry<ForgottenList>[], removed: readonly Entry<ForgottenList>[]): NodeId[] {
+    const gone = removed.map(({ writer }) => ({ writer, body: { forgotten: [] } }))
+    return this.refresh(this.#forgotten.learn([...gone, ...entries]))
   }
 
   /** Looks at these nodes anew, all of them by default, and says which members changed. */

@@ -59,8 +59,8 @@ export class Membership implements Startable {
     this.#listeners = new Listeners('the fleet', logger)
     document.register(nodeKind)
     document.register(forgottenKind)
-    document.subscribe(nodeKind, (entries) => this.#tell(this.#members.learn(entries)))
-    document.subscribe(forgottenKind, (entries) => this.#tell(this.#members.learnForgotten(entries)))
+    document.subscribe(nodeKind, (entries, removed) => this.#tell(this.#members.learn(entries, removed)))
+    document.subscribe(forgottenKind, (entries, removed) => this.#tell(this.#members.learnForgotten(entries, removed)))
   }
 
   /** Describes this node to the mesh, if that changed. The document must be started. */
@@ -175,7 +175,7 @@ export class Membership implements Startable {
    *
    * @param nodeIdOrPrefix - a full id, an unambiguous prefix of one, or a member's name
    * @throws MurmurateError `NODE_NOT_FOUND`; `INVALID_REQUEST` when it is this node, is online, or this node has forgotten
-   * too many already
+   * too many already; `NOT_PERMITTED` when the fleet root does not make this node an operator
    */
   forget(nodeIdOrPrefix: string, { force = false }: ForgetOptions = {}): Promise<NodeId> {
     // One after the other: each adds to the list that the one before has written.

@@ -24,7 +24,7 @@ export interface Box {
   /** Times that this node was described, as this node saw it. */
   writes: number
   /** Tells the listeners of a kind of entries as if they were in the document. */
-  tell(kind: Pick<PageKind, 'name'>, entries: readonly unknown[]): void
+  tell(kind: Pick<PageKind, 'name'>, entries: readonly unknown[], removed?: readonly unknown[]): void
 }
 
 export async function start(
@@ -47,7 +47,8 @@ export async function start(
   const own = { ...description, name: `box-${number}`, ...parts }
   const membership = new Membership({ network, document, presence, environment, logger }, own, { expireAfterMs })
   document.subscribe = subscribe
-  const tell: Box['tell'] = (kind, entries) => listeners.get(kind.name)?.(entries as never)
+  const tell: Box['tell'] = (kind, entries, removed = []) =>
+    listeners.get(kind.name)?.(entries as never, removed as never)
   const box = { record, presence, membership, writes: 0, tell }
   await environment.clock.run(document.start())
   document.subscribe(nodeKind, (entries) => {

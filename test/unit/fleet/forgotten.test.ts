@@ -210,6 +210,18 @@ test('[FLEET-44] who has been gone for long is named as a candidate, the longest
   expect(expired()).toEqual([idOf(boxes[1])])
 })
 
+test('[FLEET-41] what leaves the document counts no more: a list, and a description', async () => {
+  const { mesh, boxes } = await withDeadNode()
+  const [one, two, dead] = boxes
+  await forget(mesh, two, idOf(dead))
+  await mesh.environment.clock.advance(1000)
+  expect(idsOf(one)).toEqual(sorted(one, two))
+  one.tell(forgottenKind, [], [{ writer: idOf(two) }])
+  expect(idsOf(one)).toHaveLength(3)
+  one.tell(nodeKind, [], [{ writer: idOf(two) }])
+  expect(idsOf(one)).toEqual(sorted(one, dead))
+})
+
 async function nodeIdOf(number: number): Promise<NodeId> {
   const seed = Uint8Array.from({ length: 32 }, (_, at) => (at < 2 ? (number >> (8 * at)) & 255 : 7))
   return (await keyPairFromSeed(seed)).nodeId
