@@ -65,12 +65,11 @@ export type { Release, Requirements, Variant } from './models/release.js'
 export { all, capable, formation, nodes, type CapableFilter, type DistributionScope } from './models/scope.js'
 export type { VariantSelector } from './models/variant.js'
 
+export type { Bucket, ConvergenceBlocker } from './rollout/assessment.js'
 export {
   convergenceProgress,
   isComplete,
   isSuccess,
-  type Bucket,
-  type ConvergenceBlocker,
   type ModelConvergenceStatus,
   type RolloutState
 } from './rollout/convergence.js'

@@ -135,6 +135,12 @@ export class Pulses implements Startable {
     return new Map(Array.from(this.#heard, ([nodeId, { progress }]) => [nodeId, progress]))
   }
 
+  /** What was heard of a node's transfer that is not over. */
+  progressOf(nodeId: NodeId): ObservedProgress | undefined {
+    const heard = this.#heard.get(nodeId)
+    return heard === undefined || heard.at < this.#oldestKept() ? undefined : heard.progress
+  }
+
   /** Asks all nodes how busy they are and hands out what they say, this node's own too, until unsubscribed. */
   watchLoad(listener: (load: ObservedLoad) => void): Unsubscribe {
     const unsubscribe = this.#load.watch(listener)
@@ -193,8 +199,12 @@ export class Pulses implements Startable {
   }
 
   #forgetOld(): void {
-    const oldest = this.#components.environment.clock.monotonic() - this.#init.progressTtlMs
+    const oldest = this.#oldestKept()
     for (const [nodeId, { at }] of this.#heard) if (at < oldest) this.#heard.delete(nodeId)
+  }
+
+  #oldestKept(): number {
+    return this.#components.environment.clock.monotonic() - this.#init.progressTtlMs
   }
 }
 

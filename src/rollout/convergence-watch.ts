@@ -1,8 +1,9 @@
+import { isDeepStrictEqual } from 'node:util'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import type { Clock, Timer } from '../core/environment.js'
 import type { Membership } from '../fleet/membership.js'
 import type { Pulses } from '../fleet/pulse.js'
-import { isComplete, type ModelConvergenceStatus } from './convergence.js'
+import { isComplete, type ModelConvergenceStatus, type Verdict } from './convergence.js'
 import type { DeploymentTracker } from './tracker.js'
 
 /** Options of a subscription. */
@@ -13,15 +14,25 @@ export interface WatchOptions extends AbortOptions {
   readonly wait?: boolean
 }
 
+/** The verdict that a subscription is about. */
+export interface WatchedVerdict {
+  /** The verdict now; undefined when there is none yet. Cheap: asked after every change. */
+  read(): Verdict | undefined
+  /** What was read last with what it was computed from, to be handed out. */
+  stamped(verdict: Verdict): ModelConvergenceStatus
+  /** Time until it changes without anything else happening, ms; undefined when never. */
+  untilNextDue(): number | undefined
+}
+
 /** What a subscription listens to. */
 export interface WatchComponents {
+  readonly verdicts: WatchedVerdict
   readonly tracker: DeploymentTracker
   readonly membership: Membership
   readonly pulses: Pulses
   readonly clock: Clock
+  /** A subscription hands out at most one verdict in this time, ms. */
   readonly coalesceMs: number
-  /** A node unreachable for longer than this is blocked by its network, ms: that changes a verdict without an event. */
-  readonly offlineAfterMs: number
 }
 
 /**
@@ -30,31 +41,25 @@ export interface WatchComponents {
  * @throws MurmurateError `ABORTED`, `NOT_STARTED` when the node is stopped meanwhile
  */
 export async function* watchConvergence(
-  read: () => ModelConvergenceStatus | undefined,
   components: WatchComponents,
   { signal, follow = false }: WatchOptions
 ): AsyncGenerator<ModelConvergenceStatus> {
   const ends = [signal, components.membership.stopping]
   const changes = new Changes(components, ends)
-  let last: string | undefined
+  let last: Verdict | undefined
   try {
     for (;;) {
       for (const end of ends) throwIfAborted(end)
-      const status = read()
-      const text = contentOf(status)
-      if (status !== undefined && text !== last) yield status
-      last = text
-      if (status !== undefined && isComplete(status) && !follow) return
+      const verdict = components.verdicts.read()
+      const isNews = !isDeepStrictEqual(verdict, last)
+      last = verdict
+      if (verdict !== undefined && isNews) yield components.verdicts.stamped(verdict)
+      if (verdict !== undefined && isComplete(verdict) && !follow) return
       await changes.next()
     }
   } finally {
     changes.stop()
   }
-}
-
-/** What makes a verdict another one: everything but when and from what it was computed. */
-function contentOf(status: ModelConvergenceStatus | undefined): string | undefined {
-  return status === undefined ? undefined : JSON.stringify({ ...status, asOf: undefined })
 }
 
 /** Waits for the next change, at least `coalesceMs` after the one before. */
@@ -64,7 +69,7 @@ class Changes {
   #hasChanged = false
   #wake: (() => void) | undefined
   #coalesceTimer: Timer | undefined
-  #offlineTimer: Timer | undefined
+  #dueTimer: Timer | undefined
 
   constructor(components: WatchComponents, ends: readonly (AbortSignal | undefined)[]) {
     const { tracker, membership, pulses } = components
@@ -80,33 +85,22 @@ class Changes {
   }
 
   next(): Promise<void> {
-    const { clock, coalesceMs } = this.#components
+    const { verdicts, clock, coalesceMs } = this.#components
     const { promise, resolve } = Promise.withResolvers<void>()
     this.#coalesceTimer = clock.setTimer(coalesceMs, () => {
       this.#wake = resolve
       if (this.#hasChanged) this.#deliver()
     })
-    const offlineMs = this.#untilNextIsOffline()
-    this.#offlineTimer?.cancel()
-    this.#offlineTimer = offlineMs === undefined ? undefined : clock.setTimer(offlineMs, () => this.#change())
+    const dueMs = verdicts.untilNextDue()
+    this.#dueTimer?.cancel()
+    this.#dueTimer = dueMs === undefined ? undefined : clock.setTimer(dueMs, () => this.#change())
     return promise
   }
 
   stop(): void {
     this.#coalesceTimer?.cancel()
-    this.#offlineTimer?.cancel()
+    this.#dueTimer?.cancel()
     for (const stop of this.#stops) stop()
-  }
-
-  /** Time until the next unreachable member counts as blocked by its network. */
-  #untilNextIsOffline(): number | undefined {
-    const { membership, clock, offlineAfterMs } = this.#components
-    const now = clock.now()
-    const waits = membership.members().flatMap(({ offlineSince }) => {
-      const waitMs = offlineSince === undefined ? 0 : offlineSince + offlineAfterMs - now
-      return waitMs > 0 ? [waitMs] : []
-    })
-    return waits.length === 0 ? undefined : Math.min(...waits)
   }
 
   #change(): void {

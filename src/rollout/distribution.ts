@@ -20,11 +20,12 @@ import type { ModelRegistry } from '../models/registry.js'
 import { all, scopeSchema, type DistributionScope } from '../models/scope.js'
 import type { VariantSelector } from '../models/variant.js'
 import type { SharedDocument } from '../record/shared-document.js'
-import { convergence, rolloutFor, type ModelConvergenceStatus } from './convergence.js'
+import type { ModelConvergenceStatus, Verdict } from './convergence.js'
 import { watchConvergence, type WatchOptions } from './convergence-watch.js'
 import { precedes, rolloutKind, rolloutPage, type Intent, type Rollout, type TransferPriority } from './intent.js'
 import { nodeModelStatus, type NodeModelStatus } from './node-model-status.js'
 import type { DeploymentTracker } from './tracker.js'
+import { Verdicts } from './verdicts.js'
 
 /** Names a rollout that was ordered; it can be read on any node (features A1, A41). */
 export interface ModelDistributionHandle {
@@ -81,10 +82,12 @@ type IntentDraft = Pick<Intent, 'kind' | 'allowDowngrade'> & Partial<Pick<Intent
 export class Distribution {
   readonly #components: DistributionComponents
   readonly #init: DistributionInit
+  readonly #verdicts: Verdicts
 
   constructor(components: DistributionComponents, init: DistributionInit) {
     this.#components = components
     this.#init = init
+    this.#verdicts = new Verdicts({ ...components, clock: components.environment.clock }, init)
   }
 
   /**
@@ -175,28 +178,9 @@ export class Distribution {
    * @throws MurmurateError `MODEL_NOT_FOUND` when no rollout of this version is known here
    */
   convergenceStatus(modelId: string, targetVersion: string): ModelConvergenceStatus {
-    const { tracker, membership, pulses, environment } = this.#components
     const model = parseModelId(modelId)
     const version = parseVersion(targetVersion)
-    const rollouts = tracker.rolloutsOf(model)
-    const rollout = rolloutFor(rollouts, version)
-    if (rollout === undefined) {
-      throw new MurmurateError('MODEL_NOT_FOUND', `No rollout of ${model} ${version} is known here`, {
-        details: { model, version }
-      })
-    }
-    const subject = `${model}@${version}`
-    const transfers = new Map([...pulses.progress()].filter(([, progress]) => progress.subject === subject))
-    return convergence({
-      rollout,
-      rollouts,
-      transfers,
-      members: membership.members(),
-      statuses: tracker.statusesOf(model),
-      now: environment.clock.now(),
-      offlineAfterMs: this.#init.offlineAfterMs,
-      digest: tracker.digest()
-    })
+    return this.#verdicts.stamped(this.#verdicts.read(model, version) ?? unknownRollout(model, version))
   }
 
   /**
@@ -210,12 +194,15 @@ export class Distribution {
     options: WatchOptions = {}
   ): AsyncGenerator<ModelConvergenceStatus> {
     const { tracker, membership, pulses, environment } = this.#components
-    const isKnown = (): boolean =>
-      rolloutFor(tracker.rolloutsOf(parseModelId(modelId)), parseVersion(targetVersion)) !== undefined
-    const read = (): ModelConvergenceStatus | undefined =>
-      options.wait === true && !isKnown() ? undefined : this.convergenceStatus(modelId, targetVersion)
-    const components = { tracker, membership, pulses, clock: environment.clock, ...this.#init }
-    yield* watchConvergence(read, components, options)
+    const [model, version] = [parseModelId(modelId), parseVersion(targetVersion)]
+    const verdicts = {
+      read: () =>
+        this.#verdicts.read(model, version) ?? (options.wait === true ? undefined : unknownRollout(model, version)),
+      stamped: (verdict: Verdict) => this.#verdicts.stamped(verdict),
+      untilNextDue: () => this.#verdicts.untilNextDue(model, version)
+    }
+    const { coalesceMs } = this.#init
+    yield* watchConvergence({ verdicts, tracker, membership, pulses, clock: environment.clock, coalesceMs }, options)
   }
 
   /**
@@ -276,6 +263,12 @@ export class Distribution {
     if (rollout === undefined) throw new MurmurateError('MODEL_NOT_FOUND', `No rollout ${id} is known here`)
     return rollout
   }
+}
+
+function unknownRollout(model: ModelId, version: Version): never {
+  throw new MurmurateError('MODEL_NOT_FOUND', `No rollout of ${model} ${version} is known here`, {
+    details: { model, version }
+  })
 }
 
 /** As entries hold it: whole milliseconds. */

@@ -121,6 +121,21 @@ export class RolloutIndex {
     return models
   }
 
+  /**
+   * Drops entries that left the document: an intent whose issuer may not give any more is none, nor is a cancel. Returns the
+   * models that they concern.
+   */
+  forget(entries: readonly Entry<RolloutBody>[]): Set<ModelId> {
+    const models = new Set<ModelId>()
+    for (const { page, writer } of entries) {
+      const bodies = this.#bodies.get(page)
+      if (bodies?.delete(writer) !== true) continue
+      if (bodies.size === 0) this.#bodies.delete(page)
+      for (const rollout of this.#replace(page, rolloutOf(bodies))) models.add(rollout.intent.model)
+    }
+    return models
+  }
+
   /** The rollouts of a model, in no particular order. */
   of(model: ModelId): Rollout[] {
     return [...(this.#byModel.get(model)?.values() ?? [])]
@@ -146,7 +161,7 @@ export class RolloutIndex {
   /** Puts a page's rollout in place of the one before; returns both. */
   #replace(page: PageId, rollout: Rollout | undefined): Rollout[] {
     const before = this.#rollouts.get(page)
-    if (before !== undefined) this.#byModel.get(before.intent.model)?.delete(page)
+    if (before !== undefined) this.#remove(page, before.intent.model)
     if (rollout === undefined) this.#rollouts.delete(page)
     else {
       this.#rollouts.set(page, rollout)
@@ -154,6 +169,12 @@ export class RolloutIndex {
       this.#byModel.set(rollout.intent.model, ofModel.set(page, rollout))
     }
     return [before, rollout].flatMap((known) => known ?? [])
+  }
+
+  #remove(page: PageId, model: ModelId): void {
+    const ofModel = this.#byModel.get(model)
+    ofModel?.delete(page)
+    if (ofModel?.size === 0) this.#byModel.delete(model)
   }
 }
 

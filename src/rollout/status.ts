@@ -219,21 +219,32 @@ export interface ObservedStatus {
   readonly updatedAt: number
 }
 
+/** Nodes whose status of a model changed. */
+export type NodesByModel = ReadonlyMap<ModelId, readonly NodeId[]>
+
 /** Statuses by model and node, kept up to date from the document's entries. */
 export class StatusIndex {
   readonly #byModel = new Map<ModelId, Map<NodeId, ObservedStatus>>()
 
-  /** Takes new entries; returns the models that they concern. */
-  learn(entries: readonly Entry<StatusBody>[]): Set<ModelId> {
-    const models = new Set<ModelId>()
+  /** Takes new entries; returns the nodes that they are of, by model. */
+  learn(entries: readonly Entry<StatusBody>[]): NodesByModel {
     for (const { page, writer, body, issuedAt } of entries) {
-      // The page kind has checked the form: status/<model>/<bucket>.
-      const model = page.split('/')[1] as ModelId
+      const model = modelOf(page)
       const statuses = this.#byModel.get(model) ?? new Map<NodeId, ObservedStatus>()
       this.#byModel.set(model, statuses.set(writer, { nodeId: writer, body, updatedAt: issuedAt }))
-      models.add(model)
     }
-    return models
+    return nodesByModel(entries)
+  }
+
+  /** Drops entries that left the document: what they said is said no more. Returns the nodes that they were of, by model. */
+  forget(entries: readonly Entry<StatusBody>[]): NodesByModel {
+    for (const { page, writer } of entries) {
+      const model = modelOf(page)
+      const statuses = this.#byModel.get(model)
+      statuses?.delete(writer)
+      if (statuses?.size === 0) this.#byModel.delete(model)
+    }
+    return nodesByModel(entries)
   }
 
   /** All statuses of a model. */
@@ -245,4 +256,20 @@ export class StatusIndex {
   get(model: ModelId, nodeId: NodeId): ObservedStatus | undefined {
     return this.#byModel.get(model)?.get(nodeId)
   }
+}
+
+/** The page kind has checked the form: status/<model>/<bucket>. */
+function modelOf(page: PageId): ModelId {
+  return page.split('/')[1] as ModelId
+}
+
+function nodesByModel(entries: readonly Entry<StatusBody>[]): NodesByModel {
+  const nodes = new Map<ModelId, NodeId[]>()
+  for (const { page, writer } of entries) {
+    const model = modelOf(page)
+    const ofModel = nodes.get(model)
+    if (ofModel === undefined) nodes.set(model, [writer])
+    else ofModel.push(writer)
+  }
+  return nodes
 }

@@ -4,25 +4,43 @@ import type { Logger } from '../core/logger.js'
 import type { Unsubscribe } from '../net/network.js'
 import type { SharedDocument } from '../record/shared-document.js'
 import { rolloutKind, RolloutIndex, type Rollout } from './intent.js'
-import { noStatus, StatusIndex, statusKind, statusPage, type ObservedStatus, type StatusBody } from './status.js'
+import {
+  noStatus,
+  StatusIndex,
+  statusKind,
+  statusPage,
+  type NodesByModel,
+  type ObservedStatus,
+  type StatusBody
+} from './status.js'
 
 /** What of a model changed. */
 export type TrackerChange = 'rollout' | 'status'
 
+/** Hears of a model whose rollouts or statuses changed or went; of statuses, with the nodes that they are of. */
+export type TrackerListener = (model: ModelId, change: TrackerChange, nodes: readonly NodeId[]) => void
+
+/** What the tracker needs of the shared document. */
+export type TrackedDocument = Pick<SharedDocument, 'register' | 'subscribe' | 'write' | 'digest'>
+
 /** The deployment tracker: rollouts and statuses of all models, indexed from the document as it changes (features A29). */
 export class DeploymentTracker {
-  readonly #document: SharedDocument
+  readonly #document: TrackedDocument
   readonly #rollouts = new RolloutIndex()
   readonly #statuses = new StatusIndex()
-  readonly #listeners: Listeners<[model: ModelId, change: TrackerChange]>
+  readonly #listeners: Listeners<Parameters<TrackerListener>>
 
-  constructor(document: SharedDocument, logger: Logger) {
+  constructor(document: TrackedDocument, logger: Logger) {
     this.#document = document
     this.#listeners = new Listeners('the deployment tracker', logger)
     document.register(rolloutKind)
     document.register(statusKind)
-    document.subscribe(rolloutKind, (entries) => this.#emit(this.#rollouts.learn(entries), 'rollout'))
-    document.subscribe(statusKind, (entries) => this.#emit(this.#statuses.learn(entries), 'status'))
+    document.subscribe(rolloutKind, (entries, removed) => {
+      this.#emitRollouts(new Set([...this.#rollouts.forget(removed), ...this.#rollouts.learn(entries)]))
+    })
+    document.subscribe(statusKind, (entries, removed) => {
+      for (const changed of [this.#statuses.forget(removed), this.#statuses.learn(entries)]) this.#emitStatuses(changed)
+    })
   }
 
   /** The rollouts of a model and of all. */
@@ -61,11 +79,15 @@ export class DeploymentTracker {
   }
 
   /** Hears of models whose rollouts or statuses changed. */
-  onChange(listener: (model: ModelId, change: TrackerChange) => void): Unsubscribe {
+  onChange(listener: TrackerListener): Unsubscribe {
     return this.#listeners.add(listener)
   }
 
-  #emit(models: ReadonlySet<ModelId>, change: TrackerChange): void {
-    for (const model of models) this.#listeners.tell(model, change)
+  #emitRollouts(models: ReadonlySet<ModelId>): void {
+    for (const model of models) this.#listeners.tell(model, 'rollout', [])
+  }
+
+  #emitStatuses(changed: NodesByModel): void {
+    for (const [model, nodes] of changed) this.#listeners.tell(model, 'status', nodes)
   }
 }
