@@ -89,7 +89,7 @@ const versions = ['1.0.0', '1.1.0', '2.0.0'] as const
 const version = fc.constantFrom(...versions).map(parseVersion)
 
 /** Any scope over nodes 0 to 9. */
-const anyScope: fc.Arbitrary<DistributionScope> = fc.oneof(
+export const anyScope: fc.Arbitrary<DistributionScope> = fc.oneof(
   fc.constant<DistributionScope>({ kind: 'all' }),
   fc.constantFrom('north', 'south').map((formation): DistributionScope => ({ kind: 'formation', formation })),
   fc.array(fc.nat(9)).map((numbers): DistributionScope => ({ kind: 'nodes', nodes: numbers.map(nodeIdOf) })),

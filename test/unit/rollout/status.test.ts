@@ -79,7 +79,7 @@ test('[ROLL-5] each status is found by model and node; a later one of the same n
     return { page: statusPage(model, writer), writer, epoch: 0, seq: 0, issuedAt: 7, body }
   }
   const first = advance(noStatus, { phase: 'downloading', target }, 1000)
-  expect(index.learn([entry(one, first), entry(two, noStatus)])).toEqual(new Set([model]))
+  expect(index.learn([entry(one, first), entry(two, noStatus)])).toEqual(new Map([[model, [one, two]]]))
   const second = advance(first, { phase: 'failed' }, 2000)
   index.learn([entry(one, second)])
   expect(index.of(model).size).toBe(2)
