@@ -122,5 +122,5 @@ function blockerOf({ member, status }: Candidate, measure: Measure): Convergence
     const message = `${member.name} has not been reachable from here`
     return { nodeId, reason, since: offlineSince, message, nextStep: nextSteps[reason] }
   }
-  return own === undefined ? undefined : { nodeId, ...own, nextStep: nextSteps[own.reason] }
+  return own === undefined ? undefined : { ...own, nodeId, nextStep: nextSteps[own.reason] }
 }

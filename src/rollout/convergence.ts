@@ -81,7 +81,9 @@ export function convergence(input: ConvergenceInput): ModelConvergenceStatus {
   const moving = inScope.filter((_, at) => assessments[at]?.isMoving === true).map(({ nodeId }) => nodeId)
   const remainingMs = timeLeft(moving, input.transfers)
   const verdict = {
-    ...subjectOf(rollout),
+    modelId: rollout.intent.model,
+    targetVersion: rollout.intent.version,
+    rollout: rollout.intent.id,
     state: stateOf(rollout, inScope.length, assessments.filter(({ settled }) => !settled).length),
     totalPlatforms: inScope.length,
     ...countBuckets(assessments),
@@ -92,11 +94,6 @@ export function convergence(input: ConvergenceInput): ModelConvergenceStatus {
     ...(remainingMs === undefined ? {} : { estimatedCompletion: remainingMs })
   }
   return { ...verdict, asOf: asOf(input.digest, oldest) }
-}
-
-/** What a verdict over a rollout speaks of. */
-export function subjectOf({ intent }: Rollout): Pick<Verdict, 'modelId' | 'targetVersion' | 'rollout'> {
-  return { modelId: intent.model, targetVersion: intent.version, rollout: intent.id }
 }
 
 /** The state of a rollout with this many nodes in its scope, of which so many may still get on by waiting alone. */

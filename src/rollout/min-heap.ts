@@ -1,11 +1,8 @@
-/** How a heap reads its items, and tells each where it is. */
-export interface HeapOrder<Item> {
-  /** What the items are ordered by; must not change while the item is in the heap. */
-  key(item: Item): number
-  /** Where the item was last told that it is. */
-  place(item: Item): number
-  /** Tells the item where it is, or `nowhere`. */
-  setPlace(item: Item, place: number): void
+/** Where an item of a heap keeps its place. */
+export interface HeapPlace<Item> {
+  /** The place that the item was last told; `nowhere` while it was told none. */
+  get(item: Item): number
+  set(item: Item, place: number): void
 }
 
 /** The place of an item that is not in the heap. */
@@ -13,14 +10,16 @@ export const nowhere = -1
 
 /**
  * A binary heap, the item with the lowest key first. The items know their places, so that any of them is taken out in
- * O(log n) without a search and without a map beside the heap.
+ * O(log n) without a search and without a map beside the heap. The keys are in an array of their own: comparing reads no
+ * item, and so no memory that is far away.
  */
 export class MinHeap<Item> {
   readonly #items: Item[] = []
-  readonly #order: HeapOrder<Item>
+  readonly #keys: number[] = []
+  readonly #place: HeapPlace<Item>
 
-  constructor(order: HeapOrder<Item>) {
-    this.#order = order
+  constructor(place: HeapPlace<Item>) {
+    this.#place = place
   }
 
   /** The item with the lowest key. */
@@ -28,58 +27,65 @@ export class MinHeap<Item> {
     return this.#items[0]
   }
 
+  /** The lowest key; infinite when the heap is empty. */
+  get firstKey(): number {
+    return this.#keys[0] ?? Infinity
+  }
+
   /** Puts an item in that is not in yet. */
-  add(item: Item): void {
-    this.#items.push(item)
-    this.#rise(item, this.#items.length - 1)
+  add(item: Item, key: number): void {
+    this.#rise(item, key, this.#items.length)
   }
 
   /** Takes an item out; one that is not in is left alone. */
   delete(item: Item): void {
-    const place = this.#order.place(item)
+    const place = this.#place.get(item)
     if (place === nowhere) return
-    this.#order.setPlace(item, nowhere)
-    const last = this.#items.pop()
+    this.#place.set(item, nowhere)
+    const [last, lastKey] = [this.#items.pop(), this.#keys.pop()]
+    if (last === undefined || lastKey === undefined || last === item) return
     // The last item fills the hole; from there it may have to go either way.
-    if (last !== undefined && last !== item) this.#sink(last, this.#rise(last, place))
+    this.#sink(last, lastKey, this.#rise(last, lastKey, place))
   }
 
   /** Moves an item up from a place to where it belongs; returns that place. */
-  #rise(item: Item, from: number): number {
+  #rise(item: Item, key: number, from: number): number {
     let place = from
     while (place > 0) {
-      const parentPlace = (place - 1) >> 1
-      const parent = this.#items[parentPlace]
-      if (parent === undefined || this.#order.key(parent) <= this.#order.key(item)) break
-      this.#put(parent, place)
-      place = parentPlace
+      const above = (place - 1) >> 1
+      if (this.#keyAt(above) <= key) break
+      this.#move(above, place)
+      place = above
     }
-    this.#put(item, place)
+    this.#put(item, key, place)
     return place
   }
 
-  #sink(item: Item, from: number): void {
+  #sink(item: Item, key: number, from: number): void {
     let place = from
     for (;;) {
-      const childPlace = this.#lowerChild(place)
-      const child = this.#items[childPlace]
-      if (child === undefined || this.#order.key(child) >= this.#order.key(item)) break
-      this.#put(child, place)
-      place = childPlace
+      const [left, right] = [2 * place + 1, 2 * place + 2]
+      const below = this.#keyAt(right) < this.#keyAt(left) ? right : left
+      if (this.#keyAt(below) >= key) break
+      this.#move(below, place)
+      place = below
     }
-    this.#put(item, place)
+    this.#put(item, key, place)
   }
 
-  /** The place of the child with the lower key; behind the end when there is none. */
-  #lowerChild(place: number): number {
-    const [left, right] = [2 * place + 1, 2 * place + 2]
-    const [leftItem, rightItem] = [this.#items[left], this.#items[right]]
-    if (leftItem === undefined || rightItem === undefined) return left
-    return this.#order.key(rightItem) < this.#order.key(leftItem) ? right : left
+  /** Behind the end no key is lower. */
+  #keyAt(place: number): number {
+    return place < this.#keys.length ? (this.#keys[place] ?? Infinity) : Infinity
   }
 
-  #put(item: Item, place: number): void {
+  #move(from: number, to: number): void {
+    const item = this.#items[from]
+    if (item !== undefined) this.#put(item, this.#keyAt(from), to)
+  }
+
+  #put(item: Item, key: number, place: number): void {
     this.#items[place] = item
-    this.#order.setPlace(item, place)
+    this.#keys[place] = key
+    this.#place.set(item, place)
   }
 }
