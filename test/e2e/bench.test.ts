@@ -36,6 +36,13 @@ test('idle says what a node at rest costs', async () => {
   expect(result).toEqual({ bench: 'idle', node: process.version, ...figures })
 })
 
+test('verdict says what a verdict costs after an event and from nothing', async () => {
+  const names = ['eventToVerdictUs', 'statusUs', 'presenceUs', 'fullMs', 'rescanMs']
+  const figures = Object.fromEntries(names.map((name) => [name, positive]))
+  const result = await bench('verdict', '--nodes', '500', '--models', '2')
+  expect(result).toEqual({ bench: 'verdict', node: process.version, nodes: 500, models: 2, ...figures })
+})
+
 test('an unknown bench is refused, with the names of those there are', async () => {
   program = new Program('bench/run.js', { args: ['nothing'] })
   const { code, errors } = await program.end()

@@ -34,7 +34,7 @@ export function rolloutEntry(number: number, body: RolloutBody & { readonly inte
 }
 
 /** A document that says what it is told to say. */
-export class FakeDocument implements TrackedDocument {
+class FakeDocument implements TrackedDocument {
   readonly #listeners = new Map<string, EntryListener<never>>()
   digests = 0
 
