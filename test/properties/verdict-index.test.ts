@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { rolloutEntry, VerdictWorld } from '../support/verdict-world.js'
+import { model, rolloutEntry, VerdictWorld } from '../support/verdict-world.js'
 import {
   anyIntent,
   anyMember,
@@ -14,7 +14,10 @@ import {
 
 /** Whether the index says of each version what everything looked at anew says. */
 function compare(world: VerdictWorld): void {
-  for (const version of versions) expect(world.status(version)).toEqual(world.rescanned(version))
+  for (const version of versions) {
+    expect(world.status(version)).toEqual(world.rescanned(version))
+    expect(world.verdicts.untilNextDue(model, version)).toBe(world.rescannedDue(version))
+  }
 }
 
 /** Something happens, and then somebody asks, or not. */

@@ -2,6 +2,7 @@ import type { Timer } from '../../src/core/environment.js'
 import type { NodeId, PageId, Version } from '../../src/core/ids.js'
 import type { Member } from '../../src/fleet/membership.js'
 import type { ObservedProgress, Progress } from '../../src/fleet/pulse.js'
+import { exclusion } from '../../src/models/scope.js'
 import type { Entry } from '../../src/record/entry.js'
 import type { EntryListener } from '../../src/record/shared-document.js'
 import type { PageKind } from '../../src/record/policy.js'
@@ -158,5 +159,16 @@ export class VerdictWorld {
     const members = this.membership.members()
     const now = this.clock.now()
     return convergence({ rollout, rollouts, members, statuses, transfers, now, offlineAfterMs, digest: 'digest' })
+  }
+
+  /** Time until the next member of the scope counts as blocked by its network, looked for among all. */
+  rescannedDue(version: Version): number | undefined {
+    const scope = rolloutFor(this.tracker.rolloutsOf(model), version)?.intent.scope
+    if (scope === undefined) return undefined
+    const waits = this.membership.members().flatMap((member) => {
+      const waitMs = (member.offlineSince ?? -Infinity) + offlineAfterMs - this.clock.now()
+      return waitMs > 0 && exclusion(scope, member) === undefined ? [waitMs] : []
+    })
+    return waits.length === 0 ? undefined : Math.min(...waits)
   }
 }

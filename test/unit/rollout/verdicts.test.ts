@@ -67,11 +67,14 @@ test('[ROLL-32] what nobody asks for is not kept up to date: it is dropped when 
   const changed = (number: number): void => {
     for (let node = 0; node < number; node += 1) say(world, node, { phase: 'queued' })
   }
+  presence(world, 39, { online: false, offlineSince: startMs })
   read(world)
   changed(count / 2)
   read(world)
   expect([world.membership.listings, world.membership.looks]).toEqual([1, count / 2])
+  expect(world.verdicts.untilNextDue(model, version)).toBe(offlineAfterMs)
   changed(count / 2 + 2)
+  expect(world.verdicts.untilNextDue(model, version)).toBeUndefined()
   expect(world.membership.looks).toBe(count / 2)
   read(world)
   expect([world.membership.listings, world.membership.looks]).toEqual([2, count / 2])
