@@ -8,6 +8,7 @@ import { performance } from 'node:perf_hooks'
 import { cidOf } from '../../src/blobs/cid.js'
 import { encode } from '../../src/core/codec.js'
 import { systemEnvironment } from '../../src/core/environment.js'
+import { silentLogger } from '../../src/core/logger.js'
 import {
   parseModelId,
   parseNodeId,
@@ -79,19 +80,22 @@ function timed(task: () => unknown): number {
 /** One node's knowledge of a fleet in the middle of a rollout of each model. */
 class Fleet {
   readonly #listeners = new Map<string, EntryListener<never>>()
-  readonly #tracker = new DeploymentTracker({
-    register: () => {},
-    subscribe: (kind, listener) => {
-      this.#listeners.set(kind.name, listener)
-      return () => {}
+  readonly #tracker = new DeploymentTracker(
+    {
+      register: () => {},
+      subscribe: (kind, listener) => {
+        this.#listeners.set(kind.name, listener)
+        return () => {}
+      },
+      write: () => Promise.resolve(),
+      digest: () => ''
     },
-    write: () => Promise.resolve(),
-    digest: () => ''
-  })
+    silentLogger
+  )
   readonly #members: Map<NodeId, Member>
   readonly #ids: readonly NodeId[]
   readonly #models: readonly ModelId[]
-  readonly #membershipListeners: ((nodes?: readonly NodeId[]) => void)[] = []
+  readonly #membershipListeners: ((nodes: readonly NodeId[]) => void)[] = []
   readonly #verdicts: Verdicts
 
   constructor(nodes: number, models: number) {
@@ -128,7 +132,10 @@ class Fleet {
     const [nodeId, model] = [this.#node(event), this.#model(event)]
     const { offlineSince, ...member } = this.#members.get(nodeId) ?? memberOf(0)
     const now = systemEnvironment.clock.now()
-    const gone = offlineSince === undefined ? { online: false, offlineSince: now } : { online: true }
+    const gone =
+      offlineSince === undefined
+        ? ({ online: false, presence: 'failed', offlineSince: now } as const)
+        : ({ online: true, presence: 'alive' } as const)
     return () => {
       this.#members.set(nodeId, { ...member, ...gone })
       for (const listener of this.#membershipListeners) listener([nodeId])
@@ -136,9 +143,9 @@ class Fleet {
     }
   }
 
-  /** The first question after anything may have happened to anybody. */
+  /** The first question after the rollouts of the model changed. */
   freshQuestion(): () => unknown {
-    for (const listener of this.#membershipListeners) listener()
+    this.#tell(rolloutKind, [rolloutEntry(this.#model(0), 0)])
     return () => this.#verdicts.read(this.#model(0), target)
   }
 
@@ -157,11 +164,10 @@ class Fleet {
     const membership = {
       members: () => [...this.#members.values()],
       get: (nodeId: NodeId) => this.#members.get(nodeId),
-      onChange: (listener: (nodes?: readonly NodeId[]) => void) => {
+      onChange: (listener: (nodes: readonly NodeId[]) => void) => {
         this.#membershipListeners.push(listener)
         return () => {}
-      },
-      stopping: new AbortController().signal
+      }
     }
     const pulses = { progressOf: () => undefined }
     return new Verdicts(
@@ -191,7 +197,10 @@ const digits = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
 function memberOf(number: number): Member {
   const hash = createHash('sha512').update(`${number}`).digest().subarray(0, 44)
   const nodeId = parseNodeId(`12D3KooW${Array.from(hash, (byte) => digits[byte % digits.length]).join('')}`)
-  const presence = number % 20 === 0 ? { online: false, offlineSince: 0 } : { online: true }
+  const presence =
+    number % 20 === 0
+      ? ({ online: false, presence: 'failed', offlineSince: 0 } as const)
+      : ({ online: true, presence: 'alive' } as const)
   return { nodeId, name: `node-${number}`, capabilities: {}, formations: [], labels: {}, software: '', ...presence }
 }
 

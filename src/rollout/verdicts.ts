@@ -10,7 +10,7 @@ import { VerdictIndex, type VerdictSource } from './verdict-index.js'
 /** What verdicts are computed from. */
 export interface VerdictsComponents {
   readonly tracker: Pick<DeploymentTracker, 'rolloutsOf' | 'statusesOf' | 'status' | 'digest' | 'onChange'>
-  readonly membership: Pick<Membership, 'members' | 'get' | 'onChange' | 'stopping'>
+  readonly membership: Pick<Membership, 'members' | 'get' | 'onChange'>
   readonly pulses: Pick<Pulses, 'progressOf'>
   readonly clock: Clock
 }
@@ -25,8 +25,6 @@ export interface VerdictsInit {
 interface Kept {
   readonly model: ModelId
   readonly index: VerdictIndex
-  /** Fires when the membership that it was built from stops, which takes everybody offline without a word. */
-  readonly stopping: AbortSignal
 }
 
 /** As many rollouts as people watch at a time; at 10 000 members an index takes about 1.5 MB, so 24 MB at most. */
@@ -47,7 +45,7 @@ export class Verdicts {
     this.#components = components
     this.#init = init
     tracker.onChange((model, change, nodes) => this.#onTracker(model, change === 'rollout' ? undefined : nodes))
-    membership.onChange((nodes?: readonly NodeId[]) => this.#touch([...this.#kept], nodes))
+    membership.onChange((nodes) => this.#touch([...this.#kept], nodes))
   }
 
   /** The verdict over a version at this moment; undefined when no rollout of it is known. */
@@ -74,11 +72,10 @@ export class Verdicts {
   #index(model: ModelId, version: Version, now: number): VerdictIndex | undefined {
     const key = keyOf(model, version)
     const kept = this.#kept.get(key)
-    const { stopping } = this.#components.membership
-    const isCurrent = kept?.stopping === stopping && !stopping.aborted && !kept.index.isSpent(now)
+    const isCurrent = kept !== undefined && !kept.index.isSpent(now)
     const index = isCurrent ? kept.index : this.#build(model, version, now)
     this.#kept.delete(key)
-    if (index !== undefined) this.#keep(key, { model, index, stopping })
+    if (index !== undefined) this.#keep(key, { model, index })
     return index
   }
 
@@ -116,7 +113,7 @@ export class Verdicts {
     )
   }
 
-  /** Tells indexes what changed; without nodes that is anything, and they are dropped, as are those that fell behind. */
+  /** Tells indexes which nodes changed; without nodes that is all, and they are dropped, as are those that fell behind. */
   #touch(concerned: readonly [string, Kept][], nodes: readonly NodeId[] | undefined): void {
     const now = this.#components.clock.now()
     for (const [key, { index }] of concerned) {

@@ -70,7 +70,7 @@ const anyFacts: fc.Arbitrary<Step[]> = fc
     ...members.map(
       (member): Step =>
         (world) =>
-          world.membership.set([[member.nodeId, member]], 'which')
+          world.membership.set([[member.nodeId, member]])
     )
   ])
 

@@ -80,18 +80,17 @@ export function anyMember(count: number): fc.Arbitrary<Member> {
   })
 }
 
-/** Members come, change, go offline and away; which, is not always told. */
+/** Members come, change, go offline and away. */
 function anyMembers(count: number): fc.Arbitrary<Step> {
   const change = fc.tuple(anyMember(count), fc.nat(9))
-  const told = fc.constantFrom('which' as const, 'which' as const, 'which' as const, 'that' as const)
-  return fc.tuple(fc.array(change, { minLength: 1, maxLength: 3 }), told).map(([drafts, telling]) => (world) => {
+  return fc.array(change, { minLength: 1, maxLength: 3 }).map((drafts) => (world) => {
     const passedMs = world.clock.now() - startMs
     const changes = drafts.map(([member, chance]) => {
       const { nodeId, offlineSince } = member
       const since = offlineSince === undefined ? {} : { offlineSince: offlineSince + passedMs }
       return [nodeId, chance === 0 ? undefined : { ...member, ...since }] as const
     })
-    world.membership.set(changes, telling)
+    world.membership.set(changes)
   })
 }
 
@@ -133,18 +132,12 @@ const initialRollouts = versions.map((each, at) => rolloutEntry(0, { intent: int
 /** A world with so many members and one rollout of each version, as most are. */
 export function populate(world: VerdictWorld, count: number): void {
   const numbers = Array.from({ length: count }, (_, number) => number)
-  world.membership.set(
-    numbers.map((number) => [nodeIdOf(number), memberOf(number)]),
-    'which'
-  )
+  world.membership.set(numbers.map((number) => [nodeIdOf(number), memberOf(number)]))
   world.rollouts(initialRollouts)
 }
 
 /** The world before that; what was said meanwhile stays. */
 export function unpopulate(world: VerdictWorld, count: number): void {
-  world.membership.set(
-    Array.from({ length: count }, (_, number) => [nodeIdOf(number), undefined]),
-    'which'
-  )
+  world.membership.set(Array.from({ length: count }, (_, number) => [nodeIdOf(number), undefined]))
   world.rollouts([], initialRollouts)
 }

@@ -1,4 +1,5 @@
 import type { Timer } from '../../src/core/environment.js'
+import { silentLogger } from '../../src/core/logger.js'
 import type { NodeId, PageId, Version } from '../../src/core/ids.js'
 import type { Member } from '../../src/fleet/membership.js'
 import type { ObservedProgress, Progress } from '../../src/fleet/pulse.js'
@@ -65,8 +66,7 @@ class FakeDocument implements TrackedDocument {
 /** Members as they are told, and how often they were looked at. */
 class FakeMembership {
   readonly #members = new Map<NodeId, Member>()
-  readonly #listeners = new Set<(nodes?: readonly NodeId[]) => void>()
-  stopping: AbortSignal = new AbortController().signal
+  readonly #listeners = new Set<(nodes: readonly NodeId[]) => void>()
   listings = 0
   looks = 0
 
@@ -80,20 +80,18 @@ class FakeMembership {
     return this.#members.get(nodeId)
   }
 
-  onChange(listener: (nodes?: readonly NodeId[]) => void): () => void {
+  onChange(listener: (nodes: readonly NodeId[]) => void): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
   }
 
-  /** Changes members; undefined takes one away. Tells which, or only that something changed, or nothing at all. */
-  set(changes: readonly (readonly [NodeId, Member | undefined])[], telling: 'which' | 'that' | 'nothing'): void {
+  /** Changes members; undefined takes one away. */
+  set(changes: readonly (readonly [NodeId, Member | undefined])[]): void {
     for (const [nodeId, member] of changes) {
       if (member === undefined) this.#members.delete(nodeId)
       else this.#members.set(nodeId, member)
     }
-    if (telling === 'nothing') return
-    const nodes = telling === 'which' ? changes.map(([nodeId]) => nodeId) : undefined
-    for (const listener of this.#listeners) listener(nodes)
+    for (const listener of this.#listeners) listener(changes.map(([nodeId]) => nodeId))
   }
 }
 
@@ -116,7 +114,7 @@ class FakeClock {
 /** Verdicts over a document, members, transfers and a clock that do as they are told. */
 export class VerdictWorld {
   readonly document = new FakeDocument()
-  readonly tracker = new DeploymentTracker(this.document)
+  readonly tracker = new DeploymentTracker(this.document, silentLogger)
   readonly membership = new FakeMembership()
   readonly clock = new FakeClock()
   readonly transfers = new Map<NodeId, ObservedProgress>()

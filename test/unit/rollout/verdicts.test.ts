@@ -22,10 +22,7 @@ const blocker = {
 /** A world with a rollout and 40 members that nobody has heard of. */
 function worldOf(...entries: Parameters<typeof rolloutEntry>[1][]): VerdictWorld {
   const world = new VerdictWorld()
-  world.membership.set(
-    Array.from({ length: count }, (_, number) => [nodeIdOf(number), memberOf(number)]),
-    'which'
-  )
+  world.membership.set(Array.from({ length: count }, (_, number) => [nodeIdOf(number), memberOf(number)]))
   for (const body of [{ intent }, ...entries]) world.rollouts([rolloutEntry(0, body)])
   return world
 }
@@ -40,13 +37,8 @@ function read(world: VerdictWorld, of: Version = version): Verdict {
   return verdict
 }
 
-function presence(
-  world: VerdictWorld,
-  number: number,
-  parts: Partial<Member>,
-  telling: 'which' | 'nothing' = 'which'
-): void {
-  world.membership.set([[nodeIdOf(number), memberOf(number, parts)]], telling)
+function presence(world: VerdictWorld, number: number, parts: Partial<Member>): void {
+  world.membership.set([[nodeIdOf(number), memberOf(number, parts)]])
 }
 
 test('[ROLL-32] the first question looks at every member, later ones at those alone of whom something was heard', () => {
@@ -141,22 +133,6 @@ test('[ROLL-30] time alone blocks a node by its network, and a clock that is set
   expect([world.membership.listings, world.membership.looks]).toEqual([1, 1])
   world.clock.wallMs -= 1
   expect([blocked(), world.verdicts.untilNextDue(model, version)]).toEqual([0, 1])
-})
-
-test('[ROLL-30] a node that stops takes all others offline without a word, and its verdict shows it', () => {
-  const world = worldOf()
-  read(world)
-  const stopping = new AbortController()
-  world.membership.stopping = stopping.signal
-  stopping.abort()
-  presence(world, 4, { online: false, offlineSince: startMs }, 'nothing')
-  expect(read(world).offline).toBe(1)
-  presence(world, 5, { online: false, offlineSince: startMs }, 'nothing')
-  expect(read(world).offline).toBe(2)
-  // It starts again, as another life of its membership.
-  world.membership.stopping = new AbortController().signal
-  presence(world, 4, {}, 'nothing')
-  expect(read(world).offline).toBe(1)
 })
 
 test('[ROLL-31] a status that leaves the document is said no more', () => {
