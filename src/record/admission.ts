@@ -3,6 +3,7 @@ import { decode, equalBytes } from '../core/codec.js'
 import { messageOf, MurmurateError } from '../core/errors.js'
 import { parseNodeId, type NodeId, type PageId } from '../core/ids.js'
 import type { SignatureVerifier } from '../identity/signature.js'
+import type { Declined } from './declined.js'
 import { clientIdOf, maxEntryBytes, openEntry, verifyEntry, type Entry } from './entry.js'
 import { supersedes, type Page, type StoredEntry } from './page.js'
 import type { PageKind, Policy } from './policy.js'
@@ -21,7 +22,7 @@ export interface AdmissionResult {
   /** Why parts were refused; each is the fault of whoever sent the update. */
   readonly refusals: readonly string[]
   /** Why parts that their writers did sign were left out: perhaps a newer version wrote them, so nobody is to blame. */
-  readonly declined: readonly string[]
+  readonly declined: readonly Declined[]
   /** A chain of a writer not met before started above clock 0, so its key is not in it: ask for the whole. */
   readonly gap: boolean
 }
@@ -36,7 +37,7 @@ export interface AdmissionResult {
 export function admit(page: Page, kind: PageKind, update: Uint8Array, checks: AdmissionChecks): AdmissionResult {
   const admitted = new Map<number, StoredEntry>()
   const refusals: string[] = []
-  const declined: string[] = []
+  const declined: Declined[] = []
   let gap = false
   for (const chain of chainsOf(update, refusals)) {
     const present = admitted.get(chain.client) ?? page.get(chain.client)
@@ -49,13 +50,19 @@ export function admit(page: Page, kind: PageKind, update: Uint8Array, checks: Ad
       const signed = checkChain({ page: page.id, kind, ...checks }, chain, present)
       if (signed === undefined) continue
       const outcome = typeof signed === 'string' ? signed : readBody(kind, signed)
-      if (typeof outcome === 'string') declined.push(`${page.id}: ${outcome}`)
+      if (typeof outcome === 'string') declined.push(declinedChain(page, chain, outcome))
       else admitted.set(chain.client, outcome)
     } catch (error) {
       refusals.push(`${page.id}: ${messageOf(error)}`)
     }
   }
   return { admitted: [...admitted.values()], refusals, declined, gap }
+}
+
+/** A chain whose client id is that of its writer. */
+function declinedChain(page: Page, { client, seq, value, key }: Chain, reason: string): Declined {
+  const writer = page.get(client)?.entry.writer ?? parseNodeId(key)
+  return { page: page.id, client, writer, seq, valueHash: hashOf(value), reason }
 }
 
 function chainsOf(update: Uint8Array, refusals: string[]): Chain[] {
@@ -123,5 +130,9 @@ function refused(why: string): MurmurateError {
 
 /** Adds the hash by which digests compare values. */
 export function storedEntry(entry: Entry, client: number, value: Uint8Array): StoredEntry {
-  return { entry, client, value, valueHash: new Uint8Array(createHash('sha256').update(value).digest()) }
+  return { entry, client, value, valueHash: hashOf(value) }
+}
+
+function hashOf(value: Uint8Array): Uint8Array {
+  return new Uint8Array(createHash('sha256').update(value).digest())
 }

@@ -10,24 +10,16 @@ import type { KeyPair } from '../identity/keypair.js'
 import { SignatureVerifier } from '../identity/signature.js'
 import type { Network, Unsubscribe } from '../net/network.js'
 import { Author, type Value } from './author.js'
+import type { PeerConduct } from './conduct.js'
 import { clientIdOf, maxEntryBytes, type Entry } from './entry.js'
-import { Gossip } from './gossip.js'
 import type { EntryLog, LogRecord } from './entry-log.js'
 import { Policy, type PageKind } from './policy.js'
+import { Replication, type ReplicationInit } from './replication.js'
 import { PageStore, type IngestResult } from './store.js'
-import { Synchroniser } from './sync.js'
 import type { PageUpdate } from './wire.js'
 
 /** Settings of the shared document. */
-export interface SharedDocumentInit {
-  /** Gossip topic of the mesh. */
-  readonly topic: string
-  /** Updates written within this time are gossiped together, ms. */
-  readonly gossipTickMs: number
-  /** Time between two anti-entropy rounds, ms. */
-  readonly syncPeriodMs: number
-  /** A peer that says nothing for this long during a round is given up, ms. */
-  readonly syncSilenceMs: number
+export interface SharedDocumentInit extends ReplicationInit {
   /** The log is rewritten when it is larger than this and four times what it holds, bytes. */
   readonly compactAboveBytes: number
 }
@@ -48,14 +40,6 @@ export type EntryListener<Body> = (entries: readonly Entry<Body>[], removed: rea
 
 /** What an entry has besides its body: page, writer, counters and signature are below this, bytes. */
 const sealBytes = 256
-/** Nobody is to blame, and what was not looked at is not passed on. */
-const notOpen: IngestResult = Object.freeze({
-  updates: [],
-  entries: [],
-  refusals: [],
-  declined: ['the document is not open'],
-  gap: false
-})
 
 /** The shared document: signed single-writer entries on pages, the same on every node sooner or later. */
 export class SharedDocument implements Startable {
@@ -64,8 +48,7 @@ export class SharedDocument implements Startable {
   readonly #authority: Authority
   readonly #policy: Policy
   readonly #store: PageStore
-  readonly #gossip: Gossip
-  readonly #synchroniser: Synchroniser
+  readonly #replication: Replication
   readonly #listeners = new Map<string, Listeners<[entries: readonly Entry[], removed: readonly Entry[]]>>()
   readonly #author: Author
   #flushTimer: Timer | undefined
@@ -79,14 +62,9 @@ export class SharedDocument implements Startable {
     this.#authority = components.authority ?? openAuthority
     this.#policy = new Policy(this.#authority)
     this.#store = new PageStore(this.#policy, new SignatureVerifier(), logger)
-    const ingest = (updates: readonly PageUpdate[], sender: NodeId): IngestResult => this.#ingestFrom(updates, sender)
-    this.#gossip = new Gossip(
-      { network, environment, logger, ingest },
-      { topic: init.topic, tickMs: init.gossipTickMs }
-    )
-    this.#synchroniser = new Synchroniser(
-      { network, environment, logger, store: this.#store, ingest },
-      { periodMs: init.syncPeriodMs, silenceMs: init.syncSilenceMs }
+    this.#replication = new Replication(
+      { network, environment, logger, store: this.#store, ingest: (updates) => this.#ingest(updates) },
+      init
     )
     this.#author = new Author(
       {
@@ -96,7 +74,7 @@ export class SharedDocument implements Startable {
         logger,
         store: this.#store,
         publish: (updates, entries) => {
-          this.#gossip.announce(updates)
+          this.#replication.announce(updates)
           this.#emit(entries)
         }
       },
@@ -118,8 +96,7 @@ export class SharedDocument implements Startable {
     this.#open = true
     this.#stopRevising = this.#authority.onChange(() => this.#revise())
     try {
-      this.#gossip.start()
-      this.#synchroniser.start()
+      this.#replication.start()
     } catch (error) {
       await this.stop()
       throw error
@@ -129,18 +106,17 @@ export class SharedDocument implements Startable {
   /** Before the network stops: what this node wrote last reaches a peer, if one is linked. Harmless at any time. */
   async farewell(): Promise<void> {
     await this.#author.idle()
-    await this.#synchroniser.farewell()
+    await this.#replication.farewell()
   }
 
   /** Stops taking part; what was written is on disk. */
   async stop(): Promise<void> {
     this.#open = false
     this.#stopRevising?.()
-    await this.#synchroniser.stop()
     this.#flushTimer?.cancel()
     this.#flushTimer = undefined
     await this.#author.idle()
-    this.#gossip.stop()
+    await this.#replication.stop()
     await this.#components.log.close()
   }
 
@@ -187,6 +163,11 @@ export class SharedDocument implements Startable {
     return this.#store.digest(this.#authority.id)
   }
 
+  /** What each peer did wrong here, of the peers that did: at most 1024. */
+  conduct(): readonly PeerConduct[] {
+    return this.#replication.conduct()
+  }
+
   /** A page as a Yjs V1 update that any Yjs document can apply; undefined when there is no such page. */
   export(page: PageId): Uint8Array | undefined {
     return this.#store.page(page)?.export()
@@ -219,17 +200,16 @@ export class SharedDocument implements Startable {
   #revise(): void {
     const removed = this.#store.revise()
     if (removed.length > 0) this.#emit([], removed)
-    this.#synchroniser.syncWithAll()
+    this.#replication.askAgain()
   }
 
-  #ingestFrom(updates: readonly PageUpdate[], sender: NodeId): IngestResult {
-    if (!this.#open) return notOpen
+  #ingest(updates: readonly PageUpdate[]): IngestResult | undefined {
+    if (!this.#open) return undefined
     const result = this.#store.ingest(updates)
     for (const update of result.updates) this.#components.log.enqueue(update)
     if (result.updates.length > 0) this.#flushSoon()
     this.#author.received(result.entries)
     this.#emit(result.entries)
-    if (result.gap) this.#synchroniser.syncAfterGap(sender)
     return result
   }
 

@@ -3,10 +3,12 @@ import type { NodeId, PageId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { SignatureVerifier } from '../identity/signature.js'
 import { admit } from './admission.js'
+import type { Declined } from './declined.js'
 import type { Entry } from './entry.js'
 import { Page, type StateVector, type StoredEntry } from './page.js'
 import type { Policy } from './policy.js'
-import { packed, type PageUpdate, maxPackedBytes } from './wire.js'
+import { updatesOf } from './chains.js'
+import type { PageUpdate } from './wire.js'
 import { writeUpdate, type Chain } from './yjs-update.js'
 
 /** What became of a batch of updates. */
@@ -17,7 +19,7 @@ export interface IngestResult {
   /** What whoever sent them is to blame for. */
   readonly refusals: readonly string[]
   /** What was left out although its writer signed it. */
-  readonly declined: readonly string[]
+  readonly declined: readonly Declined[]
   readonly gap: boolean
 }
 
@@ -55,7 +57,7 @@ export class PageStore {
       updates: [] as PageUpdate[],
       entries: [] as Entry[],
       refusals: [] as string[],
-      declined: [] as string[],
+      declined: [] as Declined[],
       gap: false
     }
     for (const { page: id, update } of updates) {
@@ -77,7 +79,7 @@ export class PageStore {
       for (const stored of admitted) result.entries.push(stored.entry)
     }
     for (const refusal of result.refusals) this.#logger.debug(`refused: ${refusal}`)
-    for (const reason of result.declined) this.#logger.debug(`left out: ${reason}`)
+    for (const { page, reason } of result.declined) this.#logger.debug(`left out on ${page}: ${reason}`)
     return result
   }
 
@@ -119,8 +121,7 @@ export class PageStore {
   /** What a holder of this state vector lacks of a page, in updates small enough for one message each. */
   updatesSince(id: PageId, vector: StateVector): PageUpdate[] {
     const chains = this.#pages.get(id)?.chainsSince(vector) ?? []
-    const groups = packed(chains, (chain) => chain.value.byteLength + 128, maxPackedBytes)
-    return groups.map((group) => ({ page: id, update: writeUpdate(group) }))
+    return updatesOf(id, chains)
   }
 
   /** Page digests by page id. */

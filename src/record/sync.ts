@@ -1,12 +1,16 @@
 import { withDeadline } from '../core/abort.js'
 import { setMaxListeners } from 'node:events'
 import { every, type Environment, type Timer } from '../core/environment.js'
-import { messageOf, MurmurateError } from '../core/errors.js'
+import { errorCode, messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Logger } from '../core/logger.js'
+import { TokenBuckets } from '../core/token-bucket.js'
 import type { Channel, Network, Unsubscribe } from '../net/network.js'
-import { answerSync, initiateSync, syncProtocol, type SyncComponents } from './anti-entropy.js'
+import { answerSync, initiateSync, syncProtocol } from './anti-entropy.js'
+import type { Conduct } from './conduct.js'
+import type { Knowledge } from './knowledge.js'
+import type { RoundResult, SyncComponents } from './side.js'
 import type { IngestResult, PageStore } from './store.js'
 import { maxMessageBytes, type PageUpdate } from './wire.js'
 
@@ -19,7 +23,10 @@ export interface SynchroniserComponents {
   readonly environment: Environment
   readonly logger: Logger
   readonly store: PageStore
-  readonly ingest: (updates: readonly PageUpdate[], sender: NodeId) => IngestResult
+  readonly knowledge: Knowledge
+  readonly conduct: Conduct
+  /** Takes what a peer sent; undefined when nothing is taken at the moment. */
+  readonly ingest: (updates: readonly PageUpdate[], sender: NodeId) => IngestResult | undefined
 }
 
 /** Settings of anti-entropy. */
@@ -32,6 +39,10 @@ export interface SynchroniserInit {
 
 /** Rounds that gaps ask for are at least this far apart, ms, for each peer. */
 const gapPauseMs = 1000
+/** A document that is larger than one round takes as many rounds as it needs; a peer that always has more does not get more. */
+const maxRoundsAtOnce = 16
+/** Rounds of a peer that are answered: a link, a gap a second and the timer stay far below. */
+const answersOfAPeer = { capacity: 32, perSecond: 1, maxKeys: 1024 }
 
 /** Runs anti-entropy: on connect, when a gap was seen, and by timer with one random peer. At most one round a peer and direction at a time. */
 export class Synchroniser implements Startable {
@@ -42,6 +53,7 @@ export class Synchroniser implements Startable {
   #abort = new AbortController()
   readonly #answering = new Map<Channel, Promise<void>>()
   readonly #gapAt = new Map<NodeId, number>()
+  readonly #answers = new TokenBuckets<NodeId>(answersOfAPeer)
   #started = false
 
   constructor(components: SynchroniserComponents, init: SynchroniserInit) {
@@ -129,23 +141,42 @@ export class Synchroniser implements Startable {
   }
 
   async #initiate(peer: NodeId): Promise<void> {
+    for (let rounds = 0; rounds < maxRoundsAtOnce; rounds++) {
+      const { more, moved } = await this.#blaming(peer, () => this.#initiateOne(peer))
+      if (!more || moved === 0) return
+    }
+  }
+
+  async #initiateOne(peer: NodeId): Promise<RoundResult> {
     const { signal } = this.#abort
     const channel = await this.#components.network.open(peer, syncProtocol, { signal, maxFrameBytes: maxMessageBytes })
     try {
-      await initiateSync(this.#roundWith(peer), channel, signal)
+      const result = await initiateSync(this.#roundWith(peer), channel, signal)
       await channel.close()
+      return result
     } catch (error) {
       channel.abort(error instanceof Error ? error : new Error(messageOf(error)))
       throw error
     }
   }
 
+  /** What is malformed in a round is the peer's fault; everything else can happen to anybody. */
+  async #blaming<T>(peer: NodeId, round: () => Promise<T>): Promise<T> {
+    try {
+      return await round()
+    } catch (error) {
+      if (errorCode(error) === 'MALFORMED') this.#components.conduct.fault(peer, 'malformed', messageOf(error))
+      throw error
+    }
+  }
+
   /** A peer begins a round when its last one is over: what is left of that one must not add up in memory. */
   async #answer(channel: Channel): Promise<void> {
+    this.#assertMayAsk(channel.peer)
     for (const older of this.#answering.keys()) {
       if (older.peer === channel.peer) older.abort(new MurmurateError('ABORTED', 'The peer began another round'))
     }
-    const round = this.#answerRound(channel)
+    const round = this.#blaming(channel.peer, () => this.#answerRound(channel))
     this.#answering.set(channel, round)
     try {
       await round
@@ -159,13 +190,22 @@ export class Synchroniser implements Startable {
     await channel.close()
   }
 
+  #assertMayAsk(peer: NodeId): void {
+    const { conduct, environment } = this.#components
+    if (this.#answers.take(peer, 1, environment.clock.monotonic())) return
+    conduct.fault(peer, 'flood', 'it began round after round')
+    throw new MurmurateError('NETWORK_ERROR', `${peer} begins more rounds than are answered`)
+  }
+
   #roundWith(peer: NodeId): SyncComponents {
-    const { environment, store, ingest } = this.#components
+    const { environment, store, knowledge, ingest } = this.#components
     return {
       clock: environment.clock,
+      random: environment.random,
       store,
+      knowledge,
       silenceMs: this.#init.silenceMs,
-      ingest: (updates) => void ingest(updates, peer)
+      ingest: (updates) => ingest(updates, peer)
     }
   }
 }

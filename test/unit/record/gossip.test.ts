@@ -1,72 +1,85 @@
 import { beforeEach, expect, test } from 'vitest'
 import { silentLogger } from '../../../src/core/logger.js'
+import { parsePageId } from '../../../src/core/ids.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
-import type { GossipMessage, GossipVerdict } from '../../../src/net/network.js'
 import { Gossip } from '../../../src/record/gossip.js'
-import { encodeUpdates, type PageUpdate } from '../../../src/record/wire.js'
+import { decodeUpdates, encodeUpdates, type PageUpdate } from '../../../src/record/wire.js'
+import { parseUpdate } from '../../../src/record/yjs-update.js'
 import { virtualEnvironment } from '../../support/virtual-clock.js'
 import { keyPairOf, makeStore, notePage, updateOf } from './fixtures.js'
 
 const environment = virtualEnvironment(1)
-let judge: (message: GossipMessage) => GossipVerdict
+const { clock } = environment
 let gossip: Gossip
-let published: Uint8Array[]
+let published: { readonly atMs: number; readonly updates: PageUpdate[] }[]
 
 beforeEach(async () => {
+  await clock.advance(60_000)
   const { nodeId } = await keyPairOf(0)
   const network = new MemoryNetwork({ nodeId, hub: new MemoryHub({ environment }) })
-  network.subscribe = (_topic, handler) => {
-    judge = handler
-    return () => {}
-  }
   published = []
-  network.publish = (_topic, data) => Promise.resolve(published.push(data))
-  const store = makeStore()
-  const ingest = (updates: readonly PageUpdate[]): ReturnType<typeof store.ingest> => store.ingest(updates)
-  gossip = new Gossip({ network, environment, logger: silentLogger, ingest }, { topic: 'record', tickMs: 100 })
+  network.publish = (_topic, data) =>
+    Promise.resolve(published.push({ atMs: clock.monotonic(), updates: decodeUpdates(data) }))
+  const components = { network, environment, logger: silentLogger, receive: () => 'accept' as const }
+  gossip = new Gossip(components, { topic: 'record', tickMs: 100 })
   gossip.start()
 })
 
-const verdictOf = async (update: Uint8Array): Promise<GossipVerdict> =>
-  judge({ sender: (await keyPairOf(7)).nodeId, data: encodeUpdates([{ page: notePage, update }]) })
+async function noteUpdate(seq: number, page = notePage): Promise<PageUpdate> {
+  return { page, update: updateOf(await keyPairOf(0), { page, seq, start: seq }) }
+}
 
-test('an honest entry travels on, also when it is known already', async () => {
-  const update = updateOf(await keyPairOf(1))
-  expect(await verdictOf(update)).toBe('accept')
-  expect(await verdictOf(update)).toBe('accept')
-})
-
-test('what is not signed is held against whoever passed it on', async () => {
-  const update = updateOf(await keyPairOf(1), { seq: 3 })
-  update[update.length - 2] = (update[update.length - 2] ?? 0) ^ 1
-  expect(await verdictOf(update)).toBe('reject')
-  expect(await verdictOf(Uint8Array.of(1, 2, 3))).toBe('reject')
-})
-
-test('what is no message is held against whoever passed it on', async () => {
-  const { nodeId: sender } = await keyPairOf(7)
-  for (const data of [new Uint8Array(), Uint8Array.of(0xff), encodeUpdates([]).subarray(0, 0)]) {
-    expect(judge({ sender, data })).toBe('reject')
-  }
-})
-
-test('a body of another version goes no further here, and nobody is to blame', async () => {
-  expect(await verdictOf(updateOf(await keyPairOf(1), { body: { later: 'form' } }))).toBe('ignore')
-})
-
-test('what is announced goes out at once when it was quiet, else with the next tick, and not after stop', async () => {
-  const { clock } = environment
-  const update: PageUpdate = { page: notePage, update: updateOf(await keyPairOf(0)) }
+test('[REC-50] what is announced goes out at once when it was quiet, else with the next tick, and not after stop', async () => {
+  const update = await noteUpdate(0)
   gossip.announce([update])
   await clock.advance(1)
-  expect(published).toEqual([encodeUpdates([update])])
+  expect(published.map(({ updates }) => encodeUpdates(updates))).toEqual([encodeUpdates([update])])
   for (let number = 0; number < 5; number++) gossip.announce([update])
   await clock.advance(90)
   expect(published).toHaveLength(1)
-  await clock.advance(10)
+  await clock.advance(40)
   expect(published).toHaveLength(2)
   gossip.announce([update])
   gossip.stop()
   await clock.advance(1000)
   expect(published).toHaveLength(2)
+})
+
+test('[REC-50] of several values of one page that wait, only the latest goes out, whole enough for a stranger', async () => {
+  const other = parsePageId('note/b')
+  gossip.announce([await noteUpdate(0)])
+  await clock.advance(1)
+  for (const seq of [1, 2, 3]) gossip.announce([await noteUpdate(seq)])
+  for (const seq of [0, 1, 2]) gossip.announce([await noteUpdate(seq, other)])
+  await clock.advance(200)
+  const chains = published.flatMap(({ updates }) => updates.flatMap(({ update }) => parseUpdate(update)))
+  expect(chains.map(({ start, seq }) => [start, seq])).toEqual([
+    [0, 0],
+    [1, 3],
+    [0, 2]
+  ])
+  const store = makeStore()
+  const results = published.map(({ updates }) => store.ingest(updates))
+  expect(results.flatMap(({ refusals }) => refusals)).toEqual([])
+  expect(results.some(({ gap }) => gap)).toBe(false)
+  expect(store.entries(other).map(({ seq }) => seq)).toEqual([2])
+})
+
+test('[REC-50] in a storm the time between two messages grows to 2 s, and is short again after it', async () => {
+  for (let seq = 0; seq < 400; seq++) {
+    gossip.announce([await noteUpdate(seq)])
+    await clock.advance(50)
+  }
+  const gaps = published.slice(1).map(({ atMs }, at) => atMs - (published[at]?.atMs ?? 0))
+  expect(gaps[0]).toBeLessThan(130)
+  expect(Math.max(...gaps)).toBeLessThanOrEqual(2000)
+  expect(gaps.at(-1)).toBeGreaterThan(1900)
+  expect(published.length).toBeLessThan(25)
+  await clock.advance(5000)
+  const before = published.length
+  for (const seq of [400, 401]) {
+    gossip.announce([await noteUpdate(seq)])
+    await clock.advance(110)
+  }
+  expect(published).toHaveLength(before + 2)
 })

@@ -1,6 +1,7 @@
 import '../../../src/core/polyfill.js'
 import { sleep, type Clock, type Environment } from '../../../src/core/environment.js'
 import { MurmurateError } from '../../../src/core/errors.js'
+import type { PageId } from '../../../src/core/ids.js'
 import { silentLogger, type Logger } from '../../../src/core/logger.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
 import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
@@ -8,7 +9,7 @@ import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
 import type { EntryLog, LogRecord } from '../../../src/record/entry-log.js'
 import { SharedDocument, type SharedDocumentInit } from '../../../src/record/shared-document.js'
 import { VirtualClock, virtualEnvironment } from '../../support/virtual-clock.js'
-import { keyPairOf, noteKind, stoneKind } from './fixtures.js'
+import { keyPairOf, noteKind, notePage, stoneKind } from './fixtures.js'
 
 /** What survives a restart of a node; copy it to make an image of it. */
 export interface Disk {
@@ -105,6 +106,13 @@ export interface RecordNode {
 }
 
 export const recordTopic = 'test/record'
+/** Gossip that loses everything: what arrives came by anti-entropy. */
+export const deaf = { gossipLoss: 1 }
+
+/** Writes a note. */
+export function write(node: RecordNode, text: string, page: PageId = notePage): Promise<void> {
+  return node.document.write(noteKind, page, { text })
+}
 
 /** Nodes around one hub; the seed decides everything on a virtual clock. */
 export class Mesh<Env extends Environment> {
