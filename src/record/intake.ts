@@ -12,9 +12,9 @@ import { decodeUpdates, type PageUpdate } from './wire.js'
 import { parseUpdate, type Chain } from './yjs-update.js'
 
 /**
- * Entries of one writer by gossip. A node writes each of its pages at most 10 times a second at first and once in 2 s in the
- * long run (see `Gossip`), 14 times in the first 8 s of a storm. So 28 models that all change at once stay within
- * 240 + 8 x 20 = 400 entries, and 40 for ever within 20 a second. At 72 us of checking, one writer costs 1.5 ms a second.
+ * Entries of one writer by gossip. A node writes each of its pages at most 15 times in the first 8 s of a storm, and once in 2 s
+ * in the long run (see `Gossip`). So 26 models that all change at once need 390 of 240 + 8 x 20 = 400 tokens, and 40 for ever
+ * are within 20 a second. At 72 us of checking, one writer costs 1.5 ms a second.
  */
 export const writerRate = Object.freeze({ capacity: 240, perSecond: 20, maxKeys: 16_384 })
 /**
@@ -161,11 +161,19 @@ export class Intake {
     return true
   }
 
-  /** Writers who turned out to be who they are pay from now on; what is forged in a writer's name costs the writer nothing. */
-  #settle({ writers, newcomers }: Sorted, { refusals, entries, declined }: IngestResult): void {
-    if (refusals.length > 0) for (const writer of writers) this.#writers.charge(writer, -1, this.#nowMs)
+  /**
+   * Writers who turned out to be who they are pay from now on. What is forged in a writer's name, or did not come to be
+   * verified because the present value stays, costs the writer nothing.
+   */
+  #settle(sorted: Sorted, { refusals, entries, declined }: IngestResult): void {
     const proved = new Set<string>([...entries, ...declined].map(({ writer }) => writer))
-    for (const key of newcomers) if (proved.has(key)) this.#writers.charge(key, 1, this.#nowMs)
+    for (const writer of sorted.writers) {
+      if (refusals.length === 0 && proved.has(writer)) continue
+      this.#writers.charge(writer, -1, this.#nowMs)
+      sorted.fresh -= 1
+      sorted.old += 1
+    }
+    for (const key of sorted.newcomers) if (proved.has(key)) this.#writers.charge(key, 1, this.#nowMs)
   }
 
   #chargeUseless(sender: NodeId, sizeBytes: number, { updates }: IngestResult): void {

@@ -30,7 +30,12 @@ function ingest(
 ): { refusals: readonly string[]; declined: readonly string[]; texts: string[]; gap: boolean } {
   const { store } = storeWith(before)
   const { refusals, declined, gap } = store.ingest([{ page: notePage, update }])
-  return { refusals, declined: declined.map(({ reason }) => reason), gap, texts: store.entries(notePage).map(({ body }) => (body as { text: string }).text) }
+  return {
+    refusals,
+    declined: declined.map(({ reason }) => reason),
+    gap,
+    texts: store.entries(notePage).map(({ body }) => (body as { text: string }).text)
+  }
 }
 
 test('an honest update enters, once', () => {

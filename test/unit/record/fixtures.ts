@@ -74,10 +74,10 @@ export function listeningLogger(): Logger & { readonly lines: string[] } {
 }
 
 /** A store that knows the kinds of this file. */
-export function makeStore(logger: Logger = silentLogger): PageStore {
+export function makeStore(logger: Logger = silentLogger, verifier = new SignatureVerifier()): PageStore {
   const policy = new Policy()
   for (const kind of [noteKind, stoneKind]) policy.register(kind as PageKind)
-  return new PageStore(policy, new SignatureVerifier(), logger)
+  return new PageStore(policy, verifier, logger)
 }
 
 /** A store that has taken these updates, and the page they are for. */

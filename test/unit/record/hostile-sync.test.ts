@@ -1,172 +1,216 @@
-test('[REC-44] a hostile peer cannot end a round wrongly, and the next one with another succeeds', async () => {
-  const hostile: readonly (readonly (readonly [Uint8Array])[])[] = [
-    [[new Uint8Array()]],
-    [[Uint8Array.of(0xff, 0xff)]],
-    [[encode([9])]],
-    [[encodeSync({ type: 'done' })]],
-    [[encodeSync({ type: 'vectors', vectors: [], last: true })], [encode([2, [['../etc', new Uint8Array()]]])]],
-    [[encode([1, [['note/a', [[1, 2 ** 53, new Uint8Array(8)]]]], true])]],
-    [[encode([1, [['note/a', [[1, 1, new Uint8Array(7)]]]], true])]],
-    [[new Uint8Array(maxMessageBytes)]]
-  ]
-  for (const frames of hostile) {
-    const mesh = virtualMesh(1, deaf)
-    const { clock } = mesh.environment
-    const [one, two] = await started(mesh, 2)
-    const bad = await mesh.node(5)
-    bad.network.serve(
-      syncProtocol,
-      async (channel) => {
-        for (const parts of frames) await channel.send(parts)
-        await channel.close()
-      },
-      { maxFrameBytes: 2 * maxMessageBytes }
-    )
-    bad.network.start()
-    await clock.run(write(one, 'one'))
-    await clock.advance(90_000)
-    expect(agree([one, two])).toBe(true)
-    expect(textsOf(two)).toEqual(['one'])
-  }
+import { expect, test } from 'vitest'
+import { encode } from '../../../src/core/codec.js'
+import { parsePageId } from '../../../src/core/ids.js'
+import type { SyncMessage } from '../../../src/record/sync-messages.js'
+import { encodeSync } from '../../../src/record/sync-messages.js'
+import { maxMessageBytes } from '../../../src/record/wire.js'
+import { chainOf, keyPairOf, notePage, updateOf } from './fixtures.js'
+import { HostilePeer, openingMessage } from './hostile.js'
+import { agree, deaf, started, textsOf, virtualMesh, write, type RecordNode, type VirtualMesh } from './mesh.js'
+import { writeUpdate } from '../../../src/record/yjs-update.js'
+
+const digest = new Uint8Array(8)
+const tag = new Uint8Array(8)
+const otherPage = parsePageId('note/b')
+const noSlices: SyncMessage = { type: 'slices', items: [], last: true }
+const noWants: SyncMessage = { type: 'wants', items: [], last: true }
+const pages = (last: boolean): SyncMessage => ({ type: 'pages', items: [[notePage, digest]], last })
+/** Slices of the page that are as nobody has them. */
+const slices = (bits = 0): SyncMessage => ({
+  type: 'slices',
+  items: [{ page: notePage, bits, digests: new Uint8Array(4 * 2 ** bits).fill(7) }],
+  last: true
 })
 
-test('[REC-44] a peer that asks and then says nothing is given up after the time of silence', async () => {
-  const mesh = virtualMesh(1, deaf)
-  const { clock } = mesh.environment
-  const [one] = await started(mesh, 1, { init: { syncSilenceMs: 5000 } })
-  const silent = await mesh.node(5)
-  silent.network.start()
-  await clock.advance(100)
-  const channel = await clock.run(
-    silent.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes })
-  )
-  const reading = clock.run(
-    (async () => {
-      for await (const frame of channel.frames()) expect(frame).toBeUndefined()
-    })()
-  )
-  const before = clock.monotonic()
-  await expect(reading).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
-  expect(clock.monotonic() - before).toBeLessThan(5100)
-})
+/** What is no message, is too large, or counts what cannot be counted. */
+const malformedFrames: readonly (readonly [string, Uint8Array])[] = [
+  ['nothing', new Uint8Array()],
+  ['no CBOR', Uint8Array.of(0xff, 0xff)],
+  ['an unknown message', encode([9])],
+  ['a frame above the limit', new Uint8Array(maxMessageBytes + 1)],
+  ['a page that is a path', encode([2, [['../etc', digest]], true])],
+  ['a digest of the wrong length', encode([2, [['note/a', new Uint8Array(7)]], true])],
+  ['a huge fan-out', encode([3, [['note/a', 40, new Uint8Array(4)]], true])],
+  ['fewer digests than slices', encode([3, [['note/a', 3, new Uint8Array(4)]], true])],
+  ['a count of 2^53', encode([4, [['note/a', 0, [0], [[1, 2 ** 53, tag]]]], true])],
+  ['a negative clock', encode([6, [['note/a', [[1, -1]]]], true])]
+]
 
-test('[REC-44] lists without end are cut off', async () => {
-  const mesh = virtualMesh(1, deaf)
-  const { clock } = mesh.environment
-  const [one] = await started(mesh, 1)
-  const hostile = await mesh.node(5)
-  hostile.network.start()
-  await clock.advance(100)
-  const channel = await clock.run(
-    hostile.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes })
-  )
-  const endless: SyncMessage = { type: 'digests', digests: [[notePage, new Uint8Array(16)]], last: false }
-  const flood = async (): Promise<number> => {
-    for (let sent = 0; ; sent++) {
-      if (sent === 1000) return sent
-      await channel.send([encodeSync(endless)])
-      await new Promise<void>((resolve) => clock.setTimer(10, resolve))
-    }
-  }
-  await expect(clock.run(flood())).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
-})
+/** Rounds that a peer begins and does not go on with as it should. */
+const brokenRounds: readonly (readonly [string, readonly (SyncMessage | Uint8Array)[]])[] = [
+  ...malformedFrames.map(([what, frame]) => [what, [frame]] as const),
+  ['no opening', [noSlices]],
+  ['two openings', [openingMessage, openingMessage]],
+  ['updates at once', [openingMessage, { type: 'updates', items: [{ page: notePage, update: new Uint8Array(2) }] }]],
+  ['a page of slices twice', [openingMessage, twice(slices())]],
+  ['updates without any', [openingMessage, noSlices, { type: 'updates', items: [] }]],
+  ['an update without a chain', [openingMessage, slices(), update(new Uint8Array(2))]],
+  ['bytes that are no update', [openingMessage, slices(), update(Uint8Array.of(9, 9, 9))]],
+  ['wants out of order', [openingMessage, noSlices, wants([5, 4])]],
+  ['a want twice', [openingMessage, noSlices, wants([5, 5])]],
+  ['a page of wants twice', [openingMessage, noSlices, twice(wants(undefined))]],
+  ['vectors, which are not its to send', [openingMessage, noSlices, { type: 'vectors', items: [], last: true }]]
+]
 
-test('[REC-44] a peer that draws its round out does not keep others from theirs', async () => {
+function twice(message: SyncMessage): SyncMessage {
+  if (message.type === 'slices') return { ...message, items: [...message.items, ...message.items] }
+  if (message.type === 'wants') return { ...message, items: [...message.items, ...message.items] }
+  throw new Error('No list')
+}
+
+function update(bytes: Uint8Array, page = notePage): SyncMessage {
+  return { type: 'updates', items: [{ page, update: bytes }] }
+}
+
+function wants(clients: readonly number[] | undefined): SyncMessage {
+  const rows = clients?.map((client) => ({ client, clock: 0 }))
+  return { type: 'wants', items: [{ page: notePage, rows }], last: true }
+}
+
+interface Scene {
+  readonly mesh: VirtualMesh
+  readonly one: RecordNode
+  readonly two: RecordNode
+  readonly bad: HostilePeer
+}
+
+/** Two honest nodes and a hostile one. */
+async function scene(): Promise<Scene> {
   const mesh = virtualMesh(1, deaf)
-  const { clock } = mesh.environment
   const [one, two] = await started(mesh, 2)
-  const slow = await mesh.node(5)
-  let rounds = 0
-  slow.network.serve(
-    syncProtocol,
-    async (channel) => {
-      rounds++
-      for (;;) {
-        await channel.send([encodeSync({ type: 'updates', updates: [] })])
-        await new Promise<void>((resolve) => clock.setTimer(1000, resolve))
+  await mesh.environment.clock.run(write(one, 'one'))
+  await mesh.environment.clock.advance(40_000)
+  return { mesh, one, two, bad: await HostilePeer.join(mesh) }
+}
+
+/** The document is as before, the fault is in the book, and who goes on with it is cut off. */
+async function expectHangUp({ one, two, bad }: Scene, again: () => Promise<unknown>): Promise<void> {
+  expect(bad.conductAt(one)?.counts.malformed).toBe(1)
+  expect(bad.isLinkedTo(one)).toBe(true)
+  for (let rounds = 1; rounds < 5 && bad.isLinkedTo(one); rounds++) await again()
+  expect(bad.isLinkedTo(one)).toBe(false)
+  expect(bad.conductAt(one)).toMatchObject({ hangUps: 1 })
+  expect(textsOf(one)).toEqual(['one'])
+  expect(agree([one, two])).toBe(true)
+}
+
+test.each(brokenRounds)('[REC-54] a round with %s is attributed, and ends in a hang-up', async (_, messages) => {
+  const all = await scene()
+  const begin = (): Promise<unknown> => all.bad.begin(all.one, messages)
+  await begin()
+  await expectHangUp(all, begin)
+})
+
+/** Answers to a round that an honest node begins. */
+const brokenAnswers: readonly (readonly [string, readonly (SyncMessage | Uint8Array)[]])[] = [
+  ...malformedFrames.map(([what, frame]) => [what, [frame]] as const),
+  ['updates before vectors', [update(new Uint8Array(2))]],
+  ['a page twice', [pages(false), pages(true)]],
+  [
+    'pages out of order',
+    [
+      {
+        type: 'pages',
+        items: [
+          [otherPage, digest],
+          [notePage, digest]
+        ],
+        last: true
       }
-    },
-    { maxFrameBytes: maxMessageBytes }
-  )
-  slow.network.start()
-  await clock.advance(60_000)
-  expect(rounds).toBeGreaterThan(0)
-  await clock.run(write(one, 'one'))
-  await clock.advance(300_000)
-  expect(textsOf(two)).toEqual(['one'])
-})
+    ]
+  ],
+  ['vectors that nobody asked for', [pages(true), vectorsOf({ page: otherPage })]],
+  ['a vector without slices', [pages(true), vectorsOf({ slices: [] })]],
+  ['a slice twice', [pages(true), vectorsOf({ slices: [0, 0] })]],
+  [
+    'a writer outside its slice',
+    [pages(true), vectorsOf({ bits: 3, slices: [1], rows: [{ client: 16, clock: 1, tag }] })]
+  ],
+  ['two cuts of a page', [pages(true), vectorsOf({ bits: 1, last: false }), vectorsOf({ bits: 2, slices: [1] })]],
+  ['entries that nobody wanted', [pages(true), vectorsOf({ rows: [{ client: 7, clock: 1, tag }] }), 'entry' as never]]
+]
 
-test('[REC-44] a peer that takes nothing is given up after the time of silence', async () => {
-  const mesh = virtualMesh(1, deaf)
-  const { clock } = mesh.environment
-  const [one] = await started(mesh, 1, { init: { syncSilenceMs: 5000 } })
-  const filler = 'x'.repeat(60_000)
-  for (let page = 0; page < 20; page++) await clock.run(write(one, filler, parsePageId(`note/${page}`)))
-  const deafPeer = await mesh.node(5)
-  deafPeer.network.start()
-  await clock.advance(100)
-  const channel = await clock.run(
-    deafPeer.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes })
-  )
-  await clock.run(channel.send([encodeSync({ type: 'digests', digests: [], last: true })]))
-  await clock.run(channel.send([encodeSync({ type: 'vectors', vectors: vectorsOfNothing(20), last: true })]))
-  await clock.advance(20_000)
-  await expect(clock.run(channel.send([encodeSync({ type: 'done' })]))).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
-})
+function vectorsOf({
+  page = notePage,
+  bits = 0,
+  slices: listed = [0],
+  rows = [],
+  last = true
+}: Partial<Extract<SyncMessage, { type: 'vectors' }>['items'][number] & { last: boolean }>): SyncMessage {
+  return { type: 'vectors', items: [{ page, bits, slices: listed, rows }], last }
+}
 
-test('[REC-44] a peer that begins a round ends its last one', async () => {
-  const mesh = virtualMesh(1, deaf)
-  const { clock } = mesh.environment
-  const [one] = await started(mesh, 1)
-  const hostile = await mesh.node(5)
-  hostile.network.start()
-  await clock.advance(100)
-  const open = (): Promise<Channel> =>
-    clock.run(hostile.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes }))
-  const some = encodeSync({ type: 'digests', digests: [], last: false })
-  const [first, second] = [await open(), await open()]
-  await clock.advance(100)
-  await expect(clock.run(first.send([some]))).rejects.toMatchObject({ code: 'NETWORK_ERROR' })
-  await clock.run(second.send([some]))
-})
-
-test('[REC-44] a vector in many parts costs no more than its length', async () => {
-  const mesh = virtualMesh(1, deaf)
-  const { clock } = mesh.environment
-  const [one] = await started(mesh, 1)
-  const hostile = await mesh.node(5)
-  hostile.network.start()
-  await clock.advance(100)
-  const channel = await clock.run(
-    hostile.network.open(one.keyPair.nodeId, syncProtocol, { maxFrameBytes: maxMessageBytes })
-  )
-  const rows = Array.from({ length: 8000 }, (_, client) => [client, { clock: 1, tag: new Uint8Array(8) }] as const)
-  const many = Array.from({ length: 20_000 }, () => [notePage, new Map()] as const)
-  const before = performance.now()
-  await clock.run(channel.send([encodeSync({ type: 'digests', digests: [], last: true })]))
-  await clock.run(channel.send([encodeSync({ type: 'vectors', vectors: [[notePage, new Map(rows)]], last: false })]))
-  await clock.run(channel.send([encodeSync({ type: 'vectors', vectors: many, last: true })]))
-  await clock.advance(1000)
-  expect(performance.now() - before).toBeLessThan(3000)
-})
-
-test('[REC-45] a gap asks the peer that sent it, at most once a second', async () => {
-  const mesh = virtualMesh(1)
-  const { clock } = mesh.environment
-  const [one] = await started(mesh, 1)
-  const bomber = await mesh.node(5)
-  const rounds = vi.fn(() => Promise.resolve())
-  bomber.network.serve(syncProtocol, rounds, { maxFrameBytes: maxMessageBytes })
-  bomber.network.start()
-  await clock.advance(5000)
-  rounds.mockClear()
+test.each(brokenAnswers)('[REC-54] an answer with %s is attributed, and ends in a hang-up', async (_, messages) => {
+  const all = await scene()
   const stranger = await keyPairOf(9)
-  for (let seq = 1; seq <= 100; seq++) {
-    const update = updateOf(stranger, { seq: 10 * seq, start: 10 * seq })
-    await bomber.network.publish(recordTopic, encodeUpdates([{ page: notePage, update }]))
-    await clock.advance(50)
+  const frames = messages.map((message) => (message === ('entry' as never) ? update(updateOf(stranger)) : message))
+  all.bad.answer(() => frames)
+  const ask = (): Promise<void> => all.mesh.environment.clock.advance(40_000)
+  while (all.bad.conductAt(all.one) === undefined) await all.mesh.environment.clock.advance(1000)
+  await expectHangUp(all, ask)
+})
+
+test('[REC-54] who is told what is lacking may send that, once', async () => {
+  const all = await scene()
+  const { one, bad } = all
+  const friend = await keyPairOf(9)
+  await bad.begin(one, [openingMessage, slices(), update(updateOf(friend, { body: { text: 'friend' } }))])
+  expect(textsOf(one)).toEqual(['friend', 'one'])
+  expect(bad.conductAt(one)).toBeUndefined()
+  const twoChains = update(updateOf(friend, { seq: 1, body: { text: 'again' } }))
+  await bad.begin(one, [openingMessage, slices(), twoChains, twoChains])
+  expect(bad.conductAt(one)?.counts.malformed).toBe(1)
+})
+
+test('[REC-53] forged, replayed and moved entries in a round are attributed and end in a hang-up', async () => {
+  const { mesh, one, two, bad } = await scene()
+  const victim = await keyPairOf(1)
+  await mesh.environment.clock.run(write(two, 'two'))
+  await mesh.environment.clock.advance(40_000)
+  const before = one.document.digest()
+  const wrong = [
+    { ...chainOf(victim, { seq: 5 }), value: chainOf(bad.keyPair, { seq: 5 }).value },
+    { ...chainOf(victim, { seq: 5, page: otherPage }), client: chainOf(victim).client },
+    { ...chainOf(victim, { seq: 0 }), seq: 7 },
+    { ...chainOf(bad.keyPair, { seq: 1 }), key: victim.nodeId }
+  ]
+  for (let count = 0; count < 40 && bad.isLinkedTo(one); count++) {
+    const chain = wrong[count % wrong.length] ?? expect.unreachable()
+    await bad.begin(one, [openingMessage, slices(), update(writeUpdate([chain]))])
   }
-  expect(rounds.mock.calls.length).toBeGreaterThanOrEqual(4)
-  expect(rounds.mock.calls.length).toBeLessThanOrEqual(7)
-  expect(textsOf(one)).toEqual([])
+  expect(bad.conductAt(one)?.counts).toMatchObject({ refused: 11, malformed: 0 })
+  expect(bad.isLinkedTo(one)).toBe(false)
+  expect(one.document.digest()).toBe(before)
+})
+
+test('[REC-54] endless lists, drawn-out rounds and a flood of rounds end, and honest rounds go on meanwhile', async () => {
+  const { mesh, one, two, bad } = await scene()
+  const { clock } = mesh.environment
+  bad.answer(async function* () {
+    for (;;) {
+      yield { type: 'pages', items: [], last: false } as const
+      await new Promise<void>((resolve) => clock.setTimer(100, resolve))
+    }
+  })
+  await clock.run(write(one, 'more'))
+  await clock.advance(60_000)
+  expect(textsOf(two)).toEqual(['more'])
+  expect(bad.conductAt(one)?.counts.malformed).toBeGreaterThan(0)
+})
+
+test('[REC-54] a peer that begins round after round is not answered any more, and hung up on', async () => {
+  const { one, bad } = await scene()
+  for (let rounds = 0; rounds < 300 && bad.isLinkedTo(one); rounds++) {
+    await bad.begin(one, [openingMessage]).catch(() => {})
+  }
+  expect(bad.conductAt(one)?.counts.flood).toBeGreaterThan(50)
+  expect(bad.isLinkedTo(one)).toBe(false)
+})
+
+test('[REC-54] known entries sent again and again in a round are noticed at the second one', async () => {
+  const { mesh, one, bad } = await scene()
+  const known = updateOf(one.keyPair, { body: { text: 'one' } })
+  const channel = await bad.begin(one, [openingMessage, slices(), update(known), update(known)])
+  await expect(mesh.environment.clock.run(channel.send([encodeSync(noWants)]))).rejects.toThrow('closed')
+  expect(bad.conductAt(one)?.lastFault).toContain('nobody asked for')
 })
