@@ -13,7 +13,7 @@ import { maxGossipBytes } from '../net/network.js'
 /** Largest message of the record, on gossip and on sync channels. */
 export const maxMessageBytes = maxGossipBytes
 /** Updates are packed into messages up to this size; the rest is room for their envelope. */
-export const maxPackedBytes = maxMessageBytes - 4096
+const maxPackedBytes = maxMessageBytes - 4096
 
 /** An update of one page. */
 export interface PageUpdate {
@@ -36,16 +36,16 @@ export function decodeUpdates(data: Uint8Array): PageUpdate[] {
   return pairs.map(([page, update]) => ({ page, update }))
 }
 
-/** Splits items into groups whose sizes stay within the bound; an item above it stands alone. */
-export function* packed<T>(items: Iterable<T>, sizeOf: (item: T) => number, maxBytes = maxPackedBytes): Generator<T[]> {
+/** Splits items into groups that fit a message each; an item that does not stands alone. */
+export function* packed<T>(items: Iterable<T>, sizeOf: (item: T) => number): Generator<T[]> {
   let group: T[] = []
-  let room = maxBytes
+  let room = maxPackedBytes
   for (const item of items) {
     const size = sizeOf(item)
     if (group.length > 0 && size > room) {
       yield group
       group = []
-      room = maxBytes
+      room = maxPackedBytes
     }
     group.push(item)
     room -= size

@@ -5,7 +5,7 @@ import type { Channel } from '../../../src/net/network.js'
 import { syncProtocol } from '../../../src/record/anti-entropy.js'
 import type { PeerConduct } from '../../../src/record/conduct.js'
 import { encodeUpdates, maxMessageBytes } from '../../../src/record/wire.js'
-import { keyPairOf, notePage } from './fixtures.js'
+import { notePage } from './fixtures.js'
 import { recordTopic, type RecordNode, type VirtualMesh } from './mesh.js'
 
 /** The opening of a round whose document is like nobody's. */
@@ -76,15 +76,6 @@ export class HostilePeer {
   serve(handler: (channel: Channel) => Promise<void>): void {
     this.#node.network.serve(syncProtocol, handler, { maxFrameBytes: 2 * maxMessageBytes })
   }
-}
-
-/** A peer number whose rounds with node 0 are begun by node 0 when the link comes up; the lower id begins. */
-export async function higherThan(victim: RecordNode): Promise<number> {
-  for (let number = 5; number < 60; number++) {
-    const { nodeId } = await keyPairOf(number)
-    if (nodeId > victim.keyPair.nodeId) return number
-  }
-  throw new Error('There is none')
 }
 
 async function send(

@@ -3,6 +3,7 @@ import { sleep, type Clock, type Environment } from '../../../src/core/environme
 import { MurmurateError } from '../../../src/core/errors.js'
 import type { PageId } from '../../../src/core/ids.js'
 import { silentLogger, type Logger } from '../../../src/core/logger.js'
+import { openAuthority, type Authority } from '../../../src/identity/authority.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
 import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
@@ -87,6 +88,7 @@ export interface NodeOptions {
   readonly log?: EntryLog
   readonly logger?: Logger
   readonly init?: Partial<SharedDocumentInit>
+  readonly authority?: Authority
   /** A node of an older version, which knows only notes. */
   readonly isOld?: boolean
   /** The number of the key that its links have, when it is not that of its entries. */
@@ -133,7 +135,14 @@ export class Mesh<Env extends Environment> {
     const disk = options.disk ?? emptyDisk()
     const log = options.log ?? new MemoryLog(environment.clock, disk)
     const document = new SharedDocument(
-      { network, keyPair, log, environment, logger: options.logger ?? silentLogger },
+      {
+        network,
+        keyPair,
+        log,
+        environment,
+        logger: options.logger ?? silentLogger,
+        authority: options.authority ?? openAuthority
+      },
       {
         topic: recordTopic,
         gossipTickMs: 100,
