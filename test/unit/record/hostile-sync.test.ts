@@ -207,6 +207,13 @@ test('[REC-54] a peer that begins round after round is not answered any more, an
   expect(bad.isLinkedTo(one)).toBe(false)
 })
 
+test('[REC-54] an entry that begins above what was told is a fault', async () => {
+  const { one, bad } = await scene()
+  const stranger = updateOf(await keyPairOf(9), { seq: 5, start: 5 })
+  await bad.begin(one, [openingMessage, slices(), update(stranger)])
+  expect(bad.conductAt(one)?.lastFault).toContain('begins above')
+})
+
 test('[REC-54] known entries sent again and again in a round are noticed at the second one', async () => {
   const { mesh, one, bad } = await scene()
   const known = updateOf(one.keyPair, { body: { text: 'one' } })

@@ -78,6 +78,8 @@ test('[REC-55] above its rate a writer is not looked at and not passed on, and i
   await clock.advance(100)
   const verdicts = [1000, 1001, 1002].map((seq) => receive(entry({ seq })))
   expect(verdicts).toEqual(['accept', 'accept', 'ignore'])
+  const updates = [entry({ seq: 1001 }), entry({ seq: 1002 })].map((update) => ({ page: notePage, update }))
+  expect(intake.receive({ sender, data: encodeUpdates(updates) })).toBe('ignore')
 })
 
 test('[REC-55] a writer with 26 models in a storm of 8 s is never limited', async () => {
