@@ -116,3 +116,10 @@ test('[REC-55] a writer that makes page after page is limited by its own tokens,
   })
   expect(verdicts.filter((verdict) => verdict === 'accept')).toHaveLength(writerRate.capacity)
 })
+
+test('[REC-53] what is known travels on only as often as chance repeats it', () => {
+  receive(entry())
+  const verdicts = Array.from({ length: 1010 }, () => receive(entry()))
+  expect(verdicts.filter((verdict) => verdict === 'accept')).toHaveLength(1000)
+  expect(counts()).toMatchObject({ flood: 10 })
+})
