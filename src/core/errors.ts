@@ -91,6 +91,14 @@ export const errorTable = Object.freeze({
     what: 'Another program listens on this port.',
     next: 'Choose another port, or 0 to let the system choose.'
   },
+  ROOT_REFUSED: {
+    what: 'A fleet root is not one that the root before it allows.',
+    next: 'The root before it stays in force. Have the new one signed by enough keys of both, or ask who sent it.'
+  },
+  ROOT_UNREADABLE: {
+    what: 'The file with the fleet roots is damaged or cannot be read.',
+    next: 'Delete record/root in the data directory: the node fetches the roots from its peers, checks them and goes on.'
+  },
   RUNTIME_CHECK_FAILED: {
     what: 'The new version did not pass its check.',
     next: 'The previous version was restored; mend the model or the check and publish a new version.'

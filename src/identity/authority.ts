@@ -1,4 +1,5 @@
 import type { NodeId } from '../core/ids.js'
+import { rootHash, type SignedRoot } from './fleet-root.js'
 
 /** What the fleet root lets some members do, and not all. */
 export type Role = 'operator' | 'publisher'
@@ -24,3 +25,19 @@ export const openAuthority: Authority = Object.freeze({
   releaseThreshold: 1,
   onChange: () => () => {}
 })
+
+/** The rights that one root gives; it never changes. Of a root that is not known: nobody may do anything. */
+export function authorityOf(signed: SignedRoot | undefined): Authority {
+  const { operators = [], publishers = [], members = [], revoked = [], releaseThreshold = 1 } = signed?.root ?? {}
+  const roles = { operator: new Set(operators), publisher: new Set(publishers) }
+  const [listed, out] = [new Set(members === 'open' ? [] : members), new Set(revoked)]
+  const isListed = (id: NodeId): boolean =>
+    members === 'open' || listed.has(id) || roles.operator.has(id) || roles.publisher.has(id)
+  return {
+    id: signed === undefined ? 'none' : rootHash(signed),
+    isMember: (id) => !out.has(id) && isListed(id),
+    hasRole: (id, role) => !out.has(id) && roles[role].has(id),
+    releaseThreshold,
+    onChange: () => () => {}
+  }
+}
