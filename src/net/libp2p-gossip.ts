@@ -1,9 +1,11 @@
 import type { GossipSub } from '@chainsafe/libp2p-gossipsub'
 import type { Clock } from '../core/environment.js'
 import { MurmurateError, messageOf } from '../core/errors.js'
+import type { NodeId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { Libp2pKnobs } from './libp2p-defaults.js'
 import { nodeIdOf } from './links.js'
+import { restrictSending } from './gossip-restriction.js'
 import { maxGossipBytes, type GossipMessage, type GossipVerdict, type Unsubscribe } from './network.js'
 
 /** What hears the messages of a topic. */
@@ -16,6 +18,8 @@ export interface GossipInit {
   readonly knobs: Libp2pKnobs
   /** Put before each topic, so that topics of other meshes never meet ours. */
   readonly topicPrefix: string
+  /** Whether the guard lets a peer hear and be heard on a topic. */
+  readonly mayUse: (peer: NodeId, topic: string) => boolean
 }
 
 interface Blame {
@@ -37,6 +41,7 @@ export class Libp2pGossip {
   /** Subscribes a started node to all topics. */
   attach(pubsub: GossipSub): void {
     this.#pubsub = pubsub
+    restrictSending(pubsub, (peer, topic) => this.#mayHear(peer, topic))
     for (const topic of this.#handlers.keys()) this.#join(pubsub, topic)
   }
 
@@ -102,6 +107,7 @@ export class Libp2pGossip {
   }
 
   #judge(topic: string, message: GossipMessage): GossipVerdict {
+    if (!this.#init.mayUse(message.sender, topic)) return 'ignore'
     if (message.data.byteLength > maxGossipBytes) return 'reject'
     try {
       return this.#handlers.get(topic)?.(message) ?? 'ignore'
@@ -109,6 +115,11 @@ export class Libp2pGossip {
       this.#init.logger.error(`the handler of topic ${topic} failed: ${messageOf(error)}`)
       return 'ignore'
     }
+  }
+
+  #mayHear(peer: string, fullTopic: string): boolean {
+    // The keys of gossipsub's table of streams are the ids of their peers, which were proved.
+    return this.#init.mayUse(peer as NodeId, fullTopic.slice(this.#init.topicPrefix.length + 1))
   }
 
   #hold(peer: string): void {

@@ -16,7 +16,16 @@ import { Libp2pGossip, type GossipHandler } from './libp2p-gossip.js'
 import type { BuiltNode, Refusal } from './libp2p-node.js'
 import { Libp2pProtocols, type ChannelHandler } from './libp2p-protocols.js'
 import { Links, nodeIdOf } from './links.js'
-import type { Channel, Network, OpenOptions, PeerEvent, ServeOptions, Unsubscribe } from './network.js'
+import {
+  openGuard,
+  type Channel,
+  type Network,
+  type OpenOptions,
+  type PeerEvent,
+  type PeerGuard,
+  type ServeOptions,
+  type Unsubscribe
+} from './network.js'
 import { Redialer } from './redial.js'
 import { TrafficMeter } from './traffic-meter.js'
 
@@ -52,6 +61,7 @@ export class Libp2pNetwork implements Network {
   readonly #dialer: Libp2pDialer
   readonly #redialer: Redialer
   readonly #discovery: Discovery
+  #guard = openGuard
   #node: BuiltNode | undefined
   #liveness: Timer | undefined
   #transition: Promise<void> = Promise.resolve()
@@ -61,7 +71,12 @@ export class Libp2pNetwork implements Network {
     this.#init = init
     this.#knobs = { ...libp2pDefaults, ...init.knobs }
     this.#logger = componentLogger(init.logger, 'net')
-    const shared = { clock: init.environment.clock, logger: this.#logger, knobs: this.#knobs }
+    const shared = {
+      clock: init.environment.clock,
+      logger: this.#logger,
+      knobs: this.#knobs,
+      mayUse: (peer: NodeId, name: string) => this.#guard.mayUse(peer, name)
+    }
     this.#links = new Links({ ...shared, self: this.nodeId, meter: this.#meter })
     this.#gossip = new Libp2pGossip({ ...shared, topicPrefix: init.meshKeys.topicPrefix })
     this.#protocols = new Libp2pProtocols(shared)
@@ -140,6 +155,19 @@ export class Libp2pNetwork implements Network {
     await this.#links.hold(peer)
   }
 
+  guard(guard: PeerGuard): void {
+    this.#guard = guard
+  }
+
+  recheck(): void {
+    for (const peer of this.#links.peers) {
+      if (this.#guard.mayLink(peer)) continue
+      this.#protocols.breakChannels(peer)
+      this.#links.cut(peer, 'the guard does not allow it any more')
+    }
+    this.#protocols.recheck()
+  }
+
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number } {
     return { ...this.#meter.total }
   }
@@ -208,6 +236,7 @@ export class Libp2pNetwork implements Network {
 
   #refuses(...[peerId, direction, stage, address]: Parameters<Refusal>): boolean {
     const peer = nodeIdOf(peerId)
+    if (peer !== undefined && !this.#guard.mayLink(peer)) return true
     const refused = this.#links.refuses(peer, direction, stage)
     if (refused && direction === 'outbound' && peer !== undefined) this.#dialer.refused(address, peer)
     return refused
@@ -238,7 +267,7 @@ export class Libp2pNetwork implements Network {
       logger: this.#logger,
       knobs: this.#knobs,
       isLinked: (peer) => this.#links.has(peer),
-      isHeld: (peer) => this.#links.isHeld(peer),
+      isHeld: (peer) => this.#links.isHeld(peer) || !this.#guard.mayLink(peer),
       linkCount: () => this.#links.peers.length,
       dial: (addresses) => this.#dialer.connectTo(addresses)
     })

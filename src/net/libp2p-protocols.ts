@@ -7,7 +7,7 @@ import type { Logger } from '../core/logger.js'
 import { Libp2pChannel } from './libp2p-channel.js'
 import type { Libp2pKnobs } from './libp2p-defaults.js'
 import { nodeIdOf } from './links.js'
-import type { Channel, OpenOptions, ServeOptions, Unsubscribe } from './network.js'
+import { notAllowed, type Channel, type OpenOptions, type ServeOptions, type Unsubscribe } from './network.js'
 
 /** What serves the channels of a protocol. */
 export type ChannelHandler = (channel: Channel) => Promise<void>
@@ -17,6 +17,8 @@ export interface ProtocolsInit {
   readonly clock: Clock
   readonly logger: Logger
   readonly knobs: Libp2pKnobs
+  /** Whether the guard lets a peer use a protocol. */
+  readonly mayUse: (peer: NodeId, protocol: string) => boolean
 }
 
 interface Served {
@@ -24,11 +26,17 @@ interface Served {
   readonly options: ServeOptions
 }
 
+/** Whose channel it is, and for what. */
+interface Opened {
+  readonly peer: NodeId
+  readonly protocol: string
+}
+
 /** The protocols that this node serves, kept over restarts of libp2p, and all open channels. */
 export class Libp2pProtocols {
   readonly #init: ProtocolsInit
   readonly #served = new Map<string, Served>()
-  readonly #channels = new Set<Libp2pChannel>()
+  readonly #channels = new Map<Libp2pChannel, string>()
   #libp2p: Libp2p | undefined
 
   constructor(init: ProtocolsInit) {
@@ -49,9 +57,16 @@ export class Libp2pProtocols {
 
   /** Breaks the channels to one peer or to all, on both ends, so that no reader takes a cut for the end of the data. */
   breakChannels(peer?: NodeId): void {
-    for (const channel of this.#channels) {
+    for (const channel of this.#channels.keys()) {
       if (peer !== undefined && channel.peer !== peer) continue
       channel.abort(new MurmurateError('NETWORK_ERROR', `The link to ${channel.peer} was closed`))
+    }
+  }
+
+  /** Breaks the channels that the guard does not allow any more. */
+  recheck(): void {
+    for (const [channel, protocol] of this.#channels) {
+      if (!this.#init.mayUse(channel.peer, protocol)) channel.abort(notAllowed(channel.peer, protocol))
     }
   }
 
@@ -70,6 +85,7 @@ export class Libp2pProtocols {
   /** Opens a channel over a connection. */
   async open(connection: Connection, peer: NodeId, protocol: string, options: OpenOptions): Promise<Channel> {
     const { clock, knobs } = this.#init
+    if (!this.#init.mayUse(peer, protocol)) throw notAllowed(peer, protocol)
     try {
       const stream = await withDeadline(
         clock,
@@ -77,7 +93,7 @@ export class Libp2pProtocols {
         (signal) => newStream(connection, protocol, signal, knobs.maxStreamsPerProtocol),
         options
       )
-      return this.#track(stream, peer, options)
+      return this.#track(stream, { peer, protocol }, options)
     } catch (cause) {
       if (options.signal?.aborted === true) throw abortedError(options.signal)
       throw new MurmurateError('NETWORK_ERROR', `${peer} did not open ${protocol}: ${messageOf(cause)}`, {
@@ -108,8 +124,9 @@ export class Libp2pProtocols {
   #accept(protocol: string, stream: Stream, connection: Connection): void {
     const served = this.#served.get(protocol)
     const peer = nodeIdOf(connection.remotePeer)
-    if (served === undefined || peer === undefined) stream.abort(new Error(`${protocol} is not served`))
-    else void this.#run(protocol, served.handler, this.#track(stream, peer, served.options))
+    if (served === undefined || peer === undefined || !this.#init.mayUse(peer, protocol)) {
+      stream.abort(new Error(`${protocol} is not served`))
+    } else void this.#run(protocol, served.handler, this.#track(stream, { peer, protocol }, served.options))
   }
 
   async #run(protocol: string, handler: ChannelHandler, channel: Libp2pChannel): Promise<void> {
@@ -122,10 +139,10 @@ export class Libp2pProtocols {
     }
   }
 
-  #track(stream: Stream, peer: NodeId, options: ServeOptions): Libp2pChannel {
+  #track(stream: Stream, { peer, protocol }: Opened, options: ServeOptions): Libp2pChannel {
     const { clock, knobs } = this.#init
     const channel = new Libp2pChannel({ stream, peer, maxFrameBytes: options.maxFrameBytes, clock, knobs })
-    this.#channels.add(channel)
+    this.#channels.set(channel, protocol)
     void channel.closed.then(() => this.#channels.delete(channel))
     return channel
   }

@@ -89,6 +89,12 @@ export class Links {
     for (const { connection } of links) this.lost(connection)
   }
 
+  /** Cuts a link at once. */
+  cut(peer: NodeId, reason: string): void {
+    this.#init.logger.info(`cutting the link to ${peer}: ${reason}`)
+    for (const { connection } of this.#links.get(peer) ?? []) connection.abort(new Error(reason))
+  }
+
   /** The network has stopped: no link is left. */
   clear(): void {
     for (const link of [...this.#links.values()].flat()) this.lost(link.connection)

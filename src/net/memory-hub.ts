@@ -32,6 +32,8 @@ export interface MemoryNode {
   readonly wanted: ReadonlySet<NodeId>
   linkUp(peer: NodeId): void
   linkDown(peer: NodeId): void
+  /** Whether its guard lets a link to this peer stand. */
+  mayLink(peer: NodeId): boolean
   /** Whether it wants the gossip of a topic. */
   subscribes(topic: string): boolean
   /** Takes a gossip message, `again` when it is a duplicate that slipped through. */
@@ -43,7 +45,8 @@ export interface MemoryNode {
 /** A link between two nodes that are running. */
 export interface MemoryLink {
   readonly ends: readonly [NodeId, NodeId]
-  readonly channels: Set<MemoryChannel>
+  /** Both ends of each open channel, and its protocol. */
+  readonly channels: Map<MemoryChannel, string>
   /** Nothing passes any more; it goes down as soon as that is noticed. */
   broken: boolean
 }
@@ -81,7 +84,7 @@ export class MemoryHub {
   heal(one: NodeId, two?: NodeId): void {
     if (two === undefined) this.#isolated.delete(one)
     else this.#cuts.delete(pairOf(one, two))
-    for (const node of two === undefined ? this.#nodes.keys() : [one, two]) this.#relinkSoon(node)
+    for (const node of two === undefined ? this.#nodes.keys() : [one, two]) this.relinkSoon(node)
   }
 
   /** Cuts one node off from all others. */
@@ -132,7 +135,7 @@ export class MemoryHub {
     this.#heldUntilMs.delete(`${one} ${two}`)
     if (!this.#canLink(one, two))
       throw new MurmurateError('NETWORK_ERROR', `${two} does not answer`, { details: { peer: two } })
-    const link: MemoryLink = { ends: [one, two], channels: new Set(), broken: false }
+    const link: MemoryLink = { ends: [one, two], channels: new Map(), broken: false }
     this.#linksOf(one).set(two, link)
     this.#linksOf(two).set(one, link)
     this.#nodes.get(one)?.linkUp(two)
@@ -146,13 +149,13 @@ export class MemoryHub {
     link.broken = true
     this.#linksOf(one).delete(two)
     this.#linksOf(two).delete(one)
-    for (const channel of link.channels) channel.breakWith(reason)
+    for (const channel of link.channels.keys()) channel.breakWith(reason)
     for (const [node, peer] of [
       [one, two],
       [two, one]
     ] as const) {
       this.#nodes.get(node)?.linkDown(peer)
-      this.#relinkSoon(node)
+      this.relinkSoon(node)
     }
   }
 
@@ -175,6 +178,11 @@ export class MemoryHub {
     if (random.float() < this.#init.gossipDuplication) this.#after(2 * this.latencyMs(), () => hear(true))
   }
 
+  /** A node looks for links that it may have by now. */
+  relinkSoon(nodeId: NodeId): void {
+    this.#after(relinkMs + this.latencyMs(), () => this.#linkUp(nodeId))
+  }
+
   #linksOf(nodeId: NodeId): Map<NodeId, MemoryLink> {
     return this.#links.get(nodeId) ?? new Map()
   }
@@ -183,7 +191,8 @@ export class MemoryHub {
     const running = this.#nodes.has(one) && this.#nodes.has(two) && one !== two
     const cut = this.#isolated.has(one) || this.#isolated.has(two) || this.#cuts.has(pairOf(one, two))
     const held = this.#holds(one, two) || this.#holds(two, one)
-    return running && !cut && !held && !this.#linksOf(one).has(two)
+    const guarded = this.#nodes.get(one)?.mayLink(two) !== true || this.#nodes.get(two)?.mayLink(one) !== true
+    return running && !cut && !held && !guarded && !this.#linksOf(one).has(two)
   }
 
   #holds(holder: NodeId, held: NodeId): boolean {
@@ -219,10 +228,6 @@ export class MemoryHub {
     this.#after(this.latencyMs(), () => {
       if (this.#linksOf(one).get(two) === link) this.unlink(one, two, 'The link broke')
     })
-  }
-
-  #relinkSoon(nodeId: NodeId): void {
-    this.#after(relinkMs + this.latencyMs(), () => this.#linkUp(nodeId))
   }
 
   #after(delayMs: number, action: () => void): void {

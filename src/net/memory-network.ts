@@ -14,8 +14,11 @@ import {
   type GossipMessage,
   type GossipVerdict,
   type Network,
+  notAllowed,
+  openGuard,
   type OpenOptions,
   type PeerEvent,
+  type PeerGuard,
   type ServeOptions,
   type Unsubscribe
 } from './network.js'
@@ -52,6 +55,7 @@ export class MemoryNetwork implements Network {
   /** Message id to the moment at which it is forgotten, oldest first. */
   readonly #seen = new Map<string, number>()
   readonly #traffic = { sentBytes: 0, receivedBytes: 0 }
+  #guard = openGuard
   #running = false
 
   constructor(init: MemoryNetworkInit) {
@@ -115,6 +119,7 @@ export class MemoryNetwork implements Network {
     const link = this.#hub.link(this.nodeId, peer)
     if (link === undefined)
       throw new MurmurateError('NETWORK_ERROR', `There is no link to ${peer}`, { details: { peer } })
+    if (!this.#guard.mayUse(peer, protocol)) throw notAllowed(peer, protocol)
     const channel = this.#hub.node(peer)?.accept(protocol, link, this.#channelEnd(peer, options), this.nodeId)
     if (channel === undefined) {
       throw new MurmurateError('NETWORK_ERROR', `${peer} does not speak ${protocol}`, { details: { peer, protocol } })
@@ -149,6 +154,20 @@ export class MemoryNetwork implements Network {
     return Promise.resolve()
   }
 
+  guard(guard: PeerGuard): void {
+    this.#guard = guard
+  }
+
+  recheck(): void {
+    if (this.#running) this.#hub.relinkSoon(this.nodeId)
+    for (const peer of this.peers()) {
+      if (!this.#guard.mayLink(peer)) this.#hub.unlink(this.nodeId, peer, 'The guard does not allow it any more')
+      for (const [channel, protocol] of this.#hub.link(this.nodeId, peer)?.channels ?? []) {
+        if (channel.peer === peer && !this.#guard.mayUse(peer, protocol)) channel.abort(notAllowed(peer, protocol))
+      }
+    }
+  }
+
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number } {
     return { ...this.#traffic }
   }
@@ -160,6 +179,7 @@ export class MemoryNetwork implements Network {
       wanted: this.#wanted,
       linkUp: (peer) => this.#listeners.tell({ type: 'connected', peer }),
       linkDown: (peer) => this.#listeners.tell({ type: 'disconnected', peer }),
+      mayLink: (peer) => this.#guard.mayLink(peer),
       subscribes: (topic) => this.#topics.has(topic),
       hear: (message, sender, again) => this.#hear(message, sender, again),
       accept: (protocol, link, opener, from) => this.#accept(protocol, link, opener, from)
@@ -169,7 +189,8 @@ export class MemoryNetwork implements Network {
   #hear(message: MemoryGossip, sender: NodeId, again: boolean): void {
     this.#traffic.receivedBytes += message.data.byteLength
     const handler = this.#topics.get(message.topic)
-    if (handler === undefined || (!this.#isNew(message.id) && !again)) return
+    if (handler === undefined || !this.#guard.mayUse(sender, message.topic)) return
+    if (!this.#isNew(message.id) && !again) return
     if (this.#judge(handler, { sender, data: message.data }) === 'accept' && !again) this.#forward(message, sender)
   }
 
@@ -185,7 +206,10 @@ export class MemoryNetwork implements Network {
   /** Hands a message to all neighbours that subscribe to its topic, except to whom it came from. */
   #forward(message: MemoryGossip, sender?: NodeId): number {
     const receivers = this.peers().filter(
-      (peer) => peer !== sender && this.#hub.node(peer)?.subscribes(message.topic) === true
+      (peer) =>
+        peer !== sender &&
+        this.#hub.node(peer)?.subscribes(message.topic) === true &&
+        this.#guard.mayUse(peer, message.topic)
     )
     for (const peer of receivers) {
       this.#traffic.sentBytes += message.data.byteLength
@@ -207,13 +231,13 @@ export class MemoryNetwork implements Network {
 
   #accept(protocol: string, link: MemoryLink, opener: MemoryChannelEnd, from: NodeId): MemoryChannel | undefined {
     const served = this.#protocols.get(protocol)
-    if (served === undefined) return undefined
+    if (served === undefined || !this.#guard.mayUse(from, protocol)) return undefined
     const passes = (): boolean => !link.broken
     const theirs = new MemoryChannel({ ...opener, passes, onFreed: () => link.channels.delete(theirs) })
     const own = this.#channelEnd(from, served.options)
     const ours = new MemoryChannel({ ...own, passes, onFreed: () => link.channels.delete(ours) })
     theirs.join(ours)
-    link.channels.add(theirs).add(ours)
+    link.channels.set(theirs, protocol).set(ours, protocol)
     void this.#run(protocol, served, ours)
     return theirs
   }

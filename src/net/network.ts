@@ -1,4 +1,5 @@
 import type { AbortOptions } from '../core/abort.js'
+import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 
@@ -60,6 +61,17 @@ export interface Channel {
   abort(reason: Error): void
 }
 
+/** Which peers may use what of this node. It is asked at each use, so it may change its mind: then `recheck` is to be called. */
+export interface PeerGuard {
+  /** Whether a link to this peer may stand at all. */
+  mayLink(peer: NodeId): boolean
+  /** Whether channels of this protocol may be opened to and by this peer, and messages of this topic go to it or come from it. */
+  mayUse(peer: NodeId, protocolOrTopic: string): boolean
+}
+
+/** Lets everyone who knows the mesh secret use everything. */
+export const openGuard: PeerGuard = Object.freeze({ mayLink: () => true, mayUse: () => true })
+
 /**
  * What the rest of the library needs of a network: links to peers, gossip to all, and channels to one.
  * Peers are authenticated: a `NodeId` handed out here was proved by its key.
@@ -109,9 +121,21 @@ export interface Network extends Startable {
   dial(address: string, options?: AbortOptions): Promise<NodeId>
   /** Cuts the link to a peer, and keeps it down for a minute unless `dial` is called here: the peer may not come back before. */
   hangUp(peer: NodeId): Promise<void>
+  /**
+   * Sets who decides which peers may use what. What is not allowed is refused without blame: links when the peer is known,
+   * channels when they are opened on either side, messages when they come in or would go out. Stays over stop and start.
+   */
+  guard(guard: PeerGuard): void
+  /** The guard has changed its mind: links and channels that it no longer allows are cut. A peer that it allows again may come at once. */
+  recheck(): void
   /** Bytes sent and received over all links since start. */
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number }
 }
 
 /** Largest gossip message. gossipsub drops those above about 4 MiB silently; ours stay far below. */
 export const maxGossipBytes = 256 * 1024
+
+/** What a peer gets to hear that the guard does not allow: a stranger, to whom this node is not open. */
+export function notAllowed(peer: NodeId, protocol: string): MurmurateError {
+  return new MurmurateError('NETWORK_ERROR', `${peer} may not use ${protocol}`, { details: { peer, protocol } })
+}
