@@ -9,6 +9,13 @@ export interface NodeInit {
   readonly dataDir: string
   /** The secret that all nodes of the mesh share; make one with {@link createMeshSecret}. */
   readonly secret: string
+  /**
+   * The id of the fleet, `murmurate-fleet-1:` and 43 characters: then the fleet root says who may do what, and only nodes that
+   * were told the same id are in the mesh. @default none: whoever has the secret may do everything
+   */
+  readonly fleet?: string
+  /** Signed roots of the fleet that are known at the first start, from version 1 on, encoded. @default none: the peers tell */
+  readonly roots?: readonly Uint8Array[]
   /** Name for people. @default the first characters of the node id */
   readonly name?: string
   /** Where to listen, as multiaddrs. @default `/ip4/0.0.0.0/tcp/0`: all interfaces, a free port */

@@ -25,10 +25,30 @@
  */
 import './core/polyfill.js'
 
-export { createNode, type MurmurateNode } from './node.js'
+export { createNode, type MurmurateNode, type NodeRoot } from './node.js'
 export { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
 export { version } from './version.js'
 export { createMeshSecret } from './identity/mesh-secret.js'
+export { keyPairFromSeed, type KeyPair } from './identity/keypair.js'
+export type { Role } from './identity/authority.js'
+export {
+  addSignature,
+  createRoot,
+  decodeSignedRoot,
+  draftNext,
+  encodeSignedRoot,
+  fleetIdOf,
+  parseFleetId,
+  signRoot,
+  verifyChain,
+  verifyNext,
+  type FleetId,
+  type FleetRoot,
+  type RootChanges,
+  type RootSignature,
+  type SignedRoot
+} from './identity/fleet-root.js'
+export type { RootFork } from './identity/root-chain.js'
 
 export type { AbortOptions } from './core/abort.js'
 export type { Clock, Environment, Random, Timer } from './core/environment.js'
@@ -54,13 +74,8 @@ export type { ForgetOptions, Member, Membership, NodeDescription } from './fleet
 export type { PresenceState } from './fleet/presence.js'
 export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
 
-export type {
-  ModelRegistry,
-  PublishedRelease,
-  PublishOptions,
-  PublishProgress,
-  VariantInput
-} from './models/registry.js'
+export type { PublishedRelease } from './models/offers.js'
+export type { ModelRegistry, PublishOptions, PublishProgress, VariantInput } from './models/registry.js'
 export type { Release, Requirements, Variant } from './models/release.js'
 export { all, capable, formation, nodes, type CapableFilter, type DistributionScope } from './models/scope.js'
 export type { VariantSelector } from './models/variant.js'

@@ -24,11 +24,16 @@ import { probeCapabilities, probeStorageMb } from './fleet/probe.js'
 import type { Load } from './fleet/load.js'
 import { Pulses } from './fleet/pulse.js'
 import { systemGauges, Vitals } from './fleet/vitals.js'
+import { openAuthority } from './identity/authority.js'
+import { decodeSignedRoot, maxRootVersions, parseFleetId, type FleetId } from './identity/fleet-root.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
 import { ModelRegistry } from './models/registry.js'
 import { Libp2pNetwork } from './net/libp2p-network.js'
+import type { Network } from './net/network.js'
 import { RecordLog } from './record/log.js'
+import { RootFile } from './record/root-file.js'
+import { RootKeeper } from './record/root-keeper.js'
 import { SharedDocument } from './record/shared-document.js'
 import { directoryRuntime } from './rollout/directory-runtime.js'
 import { Distribution } from './rollout/distribution.js'
@@ -50,6 +55,8 @@ export interface MurmurateNode extends Startable {
   readonly distribution: Distribution
   /** Who is in the mesh, and how well; nodes that are gone for good can be forgotten. */
   readonly fleet: Fleet
+  /** Who may do what, as the fleet root says; undefined when this node was told of no fleet: then everybody may do everything. */
+  readonly root: NodeRoot | undefined
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
   /**
@@ -64,6 +71,12 @@ export interface MurmurateNode extends Startable {
   /** Bytes sent and received over all links since start. */
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number }
 }
+
+/** The fleet root as a node knows it. */
+export type NodeRoot = Pick<
+  RootKeeper,
+  'fleetId' | 'current' | 'chain' | 'forks' | 'isExpired' | 'isMember' | 'hasRole' | 'install' | 'onChange'
+>
 
 const levels = ['debug', 'info', 'warn', 'error'] as const
 
@@ -100,6 +113,8 @@ const tuningSchema = figures
 const initSchema = z.strictObject({
   dataDir: text,
   secret: text,
+  fleet: text.optional(),
+  roots: z.array(z.instanceof(Uint8Array)).max(maxRootVersions).optional(),
   name: text.max(64).optional(),
   listen: z.array(text).optional(),
   peers: z.array(text).optional(),
@@ -118,7 +133,7 @@ const initSchema = z.strictObject({
  * Makes a node. It does nothing to the outside until `start()`, prints nothing, and installs no handlers, so an
  * application can embed as many as it likes.
  *
- * @throws MurmurateError `INVALID_REQUEST`, `SECRET_MALFORMED`, `KEY_UNREADABLE`, `DATA_DIR_UNREADABLE`
+ * @throws MurmurateError `INVALID_REQUEST`, `SECRET_MALFORMED`, `MALFORMED` (roots), `KEY_UNREADABLE`, `DATA_DIR_UNREADABLE`
  * @example
  * ```ts
  * const node = await createNode({ dataDir: '/var/lib/murmurate', secret })
@@ -129,7 +144,8 @@ const initSchema = z.strictObject({
  */
 export async function createNode(init: NodeInit): Promise<MurmurateNode> {
   check(init, initSchema, 'node')
-  const meshKeys = deriveMeshKeys(init.secret)
+  const fleetId = init.fleet === undefined ? undefined : parseFleetId(init.fleet)
+  const meshKeys = deriveMeshKeys(init.secret, fleetId)
   const dataDir = resolve(init.dataDir)
   const environment = init.environment ?? systemEnvironment
   await makeDataDir(dataDir)
@@ -149,6 +165,7 @@ export async function createNode(init: NodeInit): Promise<MurmurateNode> {
     dataDir,
     keyPair,
     meshKeys,
+    fleetId,
     machine,
     description,
     environment,
@@ -162,6 +179,7 @@ interface Parts {
   readonly dataDir: string
   readonly keyPair: KeyPair
   readonly meshKeys: MeshKeys
+  readonly fleetId: FleetId | undefined
   readonly machine: Machine
   readonly description: NodeDescription
   readonly environment: Environment
@@ -175,6 +193,7 @@ function assemble({
   dataDir,
   keyPair,
   meshKeys,
+  fleetId,
   machine,
   description,
   environment,
@@ -184,13 +203,20 @@ function assemble({
   const self = keyPair.nodeId
   const { listen = defaultListen, peers = [], discovery = true } = init
   const network = new Libp2pNetwork({ keyPair, meshKeys, listen, peers, discovery, environment, logger })
+  const root =
+    fleetId === undefined ? undefined : makeRootKeeper(fleetId, { init, dataDir, network, environment, logger })
+  const authority = root ?? openAuthority
   const log = new RecordLog(join(dataDir, 'record', 'log'))
   const document = new SharedDocument(
-    { network, keyPair, log, environment, logger: componentLogger(logger, 'record') },
+    { network, keyPair, log, authority, environment, logger: componentLogger(logger, 'record') },
     { topic: 'record', ...tuning }
   )
   const presence = new LinkPresence({ network, environment, logger })
-  const membership = new Membership({ network, document, presence, environment, logger }, description, tuning)
+  const membership = new Membership(
+    { network, document, presence, authority, environment, logger },
+    description,
+    tuning
+  )
   const slots = new TransferSlots(tuning.parallelTransfers)
   const vitals = new Vitals(systemGauges(dataDir), environment.clock)
   const readLoad = (): Load => {
@@ -198,7 +224,7 @@ function assemble({
     return { cpuPercent, memoryMb, eventLoopMs, transfers: slots.active }
   }
   const pulses = new Pulses(
-    { network, keyPair, membership, environment, logger, readLoad },
+    { network, keyPair, membership, authority, environment, logger, readLoad },
     { topic: 'pulse', ...tuning }
   )
   const health = new HealthMonitor({ membership, pulses, vitals, clock: environment.clock, conduct: () => [] })
@@ -210,7 +236,7 @@ function assemble({
   })
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
   const blobs = new Blobs({ network, store, environment, logger })
-  const registry = new ModelRegistry({ document, blobs, logger })
+  const registry = new ModelRegistry({ document, blobs, authority, logger })
   const tracker = new DeploymentTracker(document, logger)
   const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
   const distribution = new Distribution(shared, tuning)
@@ -221,6 +247,7 @@ function assemble({
     [
       ['lock', new ProcessLock(dataDir, environment.random)],
       ['blobs', blobs],
+      ...(root === undefined ? [] : ([['root', root]] as const)),
       ['document', document],
       ['presence', presence],
       ['membership', membership],
@@ -242,6 +269,7 @@ function assemble({
     models: registry,
     distribution,
     fleet: fleetOf(membership, health, pulses),
+    root,
     progress: pulses,
     connect: (address, options) => network.dial(address, options),
     digest: () => document.digest(),
@@ -249,6 +277,21 @@ function assemble({
     start: () => lifecycle.start(),
     stop: () => lifecycle.stop()
   }
+}
+
+function makeRootKeeper(
+  fleetId: FleetId,
+  {
+    init,
+    dataDir,
+    network,
+    environment,
+    logger
+  }: Pick<Parts, 'init' | 'dataDir' | 'environment' | 'logger'> & { readonly network: Network }
+): RootKeeper {
+  const storage = new RootFile(join(dataDir, 'record', 'root'), fleetId)
+  const roots = (init.roots ?? []).map(decodeSignedRoot)
+  return new RootKeeper({ network, storage, environment, logger: componentLogger(logger, 'root') }, { fleetId, roots })
 }
 
 /** No node promises more room than it may use. */

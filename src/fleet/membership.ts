@@ -5,6 +5,7 @@ import { shortId, type NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import { Listeners } from '../core/listeners.js'
 import type { Logger } from '../core/logger.js'
+import { openAuthority, type Authority } from '../identity/authority.js'
 import type { Network, Unsubscribe } from '../net/network.js'
 import type { SharedDocument } from '../record/shared-document.js'
 import type { Capabilities } from './capabilities.js'
@@ -22,6 +23,8 @@ export interface MembershipComponents {
   readonly network: Network
   readonly document: SharedDocument
   readonly presence: Presence
+  /** Who belongs to the fleet. @default whoever is in the mesh */
+  readonly authority?: Authority
   readonly environment: Environment
   readonly logger: Logger
 }
@@ -46,6 +49,7 @@ export class Membership implements Startable {
   readonly #own: OwnDescription
   readonly #listeners: Listeners<[changed: readonly NodeId[]]>
   #stopPresence: Unsubscribe | undefined
+  #stopAuthority: Unsubscribe | undefined
   #stopping = new AbortController()
   #forgetting: Promise<unknown> = Promise.resolve()
 
@@ -68,12 +72,15 @@ export class Membership implements Startable {
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController()
     this.#stopPresence ??= this.#components.presence.onChange((nodes) => this.#tell(this.#members.refresh(nodes)))
     this.#tell(this.#members.refresh())
+    this.#stopAuthority ??= (this.#components.authority ?? openAuthority).onChange(() => this.#own.rightsChanged())
     await this.#own.start()
   }
 
   stop(): void {
     this.#stopPresence?.()
     this.#stopPresence = undefined
+    this.#stopAuthority?.()
+    this.#stopAuthority = undefined
     this.#own.stop()
     this.#stopping.abort(new MurmurateError('NOT_STARTED', 'The node was stopped'))
   }

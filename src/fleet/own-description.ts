@@ -1,6 +1,6 @@
 import { check, encode, equalBytes } from '../core/codec.js'
 import type { Clock, Timer } from '../core/environment.js'
-import { messageOf } from '../core/errors.js'
+import { errorCode, messageOf } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import { bucketPage } from '../record/bucket.js'
@@ -43,11 +43,27 @@ export class OwnDescription {
     return this.#description
   }
 
-  /** Writes the description, if the mesh does not know it. The document must be started. */
+  /**
+   * Writes the description, if the mesh does not know it. The document must be started. A node that does not belong to the
+   * fleet, or does not know its root yet, describes itself once it does.
+   */
   async start(): Promise<void> {
     this.#isRunning = true
     this.#isAnnounced = false
-    await this.set(this.#description)
+    try {
+      await this.set(this.#description)
+    } catch (error) {
+      if (errorCode(error) !== 'NOT_PERMITTED') throw error
+      this.#components.logger.info(`this node is no member yet: ${messageOf(error)}`)
+    }
+  }
+
+  /** To be called when another fleet root is in force: this node may be let in. */
+  rightsChanged(): void {
+    if (!this.#isRunning) return
+    this.set(this.#description).catch((error: unknown) =>
+      this.#components.logger.info(`this node does not describe itself: ${messageOf(error)}`)
+    )
   }
 
   stop(): void {

@@ -22,6 +22,7 @@ import { parseNodeId, type NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Logger } from '../core/logger.js'
 import { RecentMap } from '../core/recent-map.js'
+import { openAuthority, type Authority } from '../identity/authority.js'
 import type { KeyPair } from '../identity/keypair.js'
 import { sign, SignatureVerifier } from '../identity/signature.js'
 import type { GossipVerdict, Network, Unsubscribe } from '../net/network.js'
@@ -56,6 +57,8 @@ export interface PulseChannelComponents {
   readonly network: Network
   readonly keyPair: KeyPair
   readonly runs: Runs
+  /** Whose pulses count. @default everybody's */
+  readonly authority?: Authority
   readonly logger: Logger
 }
 
@@ -130,7 +133,7 @@ export class PulseChannel implements Startable {
       const [writerText, epoch, counter, content, signature] = decode(data, pulseSchema, options)
       const writer = parseNodeId(writerText)
       const place = { epoch, counter }
-      if (!this.#isNew(writer, place)) return 'ignore'
+      if (!this.#isMember(writer) || !this.#isNew(writer, place)) return 'ignore'
       const signed = signedBytes(writer, place, content)
       if (!this.#verifier.verify(writer, 'murmurate/pulse/1', signed, signature)) return 'reject'
       this.#last.set(writer, place)
@@ -140,6 +143,10 @@ export class PulseChannel implements Startable {
       this.#components.logger.debug(`refused a pulse: ${messageOf(error)}`)
       return 'reject'
     }
+  }
+
+  #isMember(writer: NodeId): boolean {
+    return (this.#components.authority ?? openAuthority).isMember(writer)
   }
 
   /** Whether a pulse is of the writer's last run that is known here or of a later one, and later than what was heard of that. */

@@ -7,6 +7,7 @@ import type { KeyPair } from '../identity/keypair.js'
 import type { Network, Unsubscribe } from '../net/network.js'
 import { Interest, type InterestInit } from './interest.js'
 import { Loads, type Load, type ObservedLoad } from './load.js'
+import type { Authority } from '../identity/authority.js'
 import type { Membership } from './membership.js'
 import { PulseChannel, type PulseBody, type PulseTopic } from './pulse-channel.js'
 
@@ -43,6 +44,8 @@ export interface PulsesComponents {
   readonly network: Network
   readonly keyPair: KeyPair
   readonly membership: Pick<Membership, 'announce' | 'epochOf' | 'members'>
+  /** Whose pulses count. @default everybody's */
+  readonly authority?: Authority
   readonly environment: Environment
   readonly logger: Logger
   /** How busy this node is at this moment. */

@@ -1,6 +1,7 @@
 import { hkdfSync } from 'node:crypto'
 import { MurmurateError } from '../core/errors.js'
 import { systemEnvironment, type Random } from '../core/environment.js'
+import type { FleetId } from './fleet-root.js'
 
 const secretBytes = 32
 const textPrefix = 'murmurate-secret-1:'
@@ -22,18 +23,19 @@ export function createMeshSecret(random: Random = systemEnvironment.random): str
 }
 
 /**
- * Derives everything the mesh shares from its secret by HKDF-SHA256 (RFC 5869), a label for each purpose.
+ * Derives everything the mesh shares from its secret by HKDF-SHA256 (RFC 5869), a label for each purpose. The id of the fleet is
+ * the salt: a node that was not told it, and would obey anyone, is in another mesh.
  *
  * @throws MurmurateError `SECRET_MALFORMED`; the message never contains the secret
  */
-export function deriveMeshKeys(secret: string): MeshKeys {
+export function deriveMeshKeys(secret: string, fleetId?: FleetId): MeshKeys {
   const text = secretPattern.exec(secret.trim())?.[1]
   const key = text === undefined ? undefined : Buffer.from(text, 'base64url')
   if (key?.byteLength !== secretBytes) {
     throw new MurmurateError('SECRET_MALFORMED', `The mesh secret must be "${textPrefix}" followed by 43 characters`)
   }
   const derive = (label: string, length: number): Uint8Array =>
-    new Uint8Array(hkdfSync('sha256', key, new Uint8Array(0), `murmurate/1/${label}`, length))
+    new Uint8Array(hkdfSync('sha256', key, fleetId ?? '', `murmurate/1/${label}`, length))
   const hex = (label: string): string => Buffer.from(derive(label, 8)).toString('hex')
   return {
     networkKey: derive('pnet', 32),

@@ -10,15 +10,15 @@ import {
   parseVersion,
   type Cid,
   type ModelId,
-  type NodeId,
   type VariantId,
   type Version
 } from '../core/ids.js'
 import { Listeners } from '../core/listeners.js'
 import type { Logger } from '../core/logger.js'
 import type { Blobs } from '../blobs/blobs.js'
-import type { Entry } from '../record/entry.js'
+import { openAuthority, type Authority } from '../identity/authority.js'
 import type { SharedDocument } from '../record/shared-document.js'
+import { OfferIndex, type PublishedRelease } from './offers.js'
 import {
   metadataSchema,
   releaseId,
@@ -57,16 +57,6 @@ export interface PublishOptions extends AbortOptions {
   readonly onProgress?: (progress: PublishProgress) => void
 }
 
-/** A release as the registry hands it out. */
-export interface PublishedRelease {
-  readonly id: Cid
-  readonly release: Release
-  /** Who signed it; the first by id when several signed the same bytes. */
-  readonly publisher: NodeId
-  /** Whether different bytes were published under this version; the release with the lowest id then counts everywhere. */
-  readonly conflicting: boolean
-}
-
 const nameText = z.string().min(1).max(255)
 const variantInputSchema = z.strictObject({
   id: z.string(),
@@ -82,13 +72,16 @@ type CheckedInput = z.infer<typeof variantInputSchema>
 export interface ModelRegistryComponents {
   readonly document: SharedDocument
   readonly blobs: Pick<Blobs, 'ingest' | 'remove'>
+  /** How many publishers must sign a release. @default one, anybody */
+  readonly authority?: Authority
   readonly logger: Logger
 }
 
 /** The models and versions that the mesh knows (features A37). */
 export class ModelRegistry {
   readonly #components: ModelRegistryComponents
-  readonly #releases = new Map<ModelId, Map<Version, PublishedRelease>>()
+  readonly #authority: Authority
+  readonly #offers = new OfferIndex()
   readonly #listeners: Listeners<[model: ModelId]>
   #publishing: Promise<unknown> = Promise.resolve()
 
@@ -96,13 +89,17 @@ export class ModelRegistry {
     this.#components = components
     this.#listeners = new Listeners('releases', components.logger)
     components.document.register(releaseKind)
-    components.document.subscribe(releaseKind, (entries) => this.#learn(entries))
+    components.document.subscribe(releaseKind, (...changes) => this.#changed(this.#offers.learn(...changes)))
+    this.#authority = components.authority ?? openAuthority
+    // Another root may ask for more signatures, or fewer.
+    this.#authority.onChange(() => this.#changed(this.#offers.models()))
   }
 
   /**
-   * Chunks and stores the files of a release and signs it. Publishing the same bytes again does nothing.
+   * Chunks and stores the files of a release and signs it. Publishing the same bytes again does nothing, but under a fleet root
+   * that another publisher signs them too. What comes back says how many signatures are missing until it counts.
    *
-   * @throws MurmurateError `CONFLICT` when the version exists with other bytes, `FILE_CHANGED` when a file disappears
+   * @throws MurmurateError `NOT_PERMITTED` when the fleet root does not make this node a publisher, `CONFLICT` when the version exists with other bytes, `FILE_CHANGED` when a file disappears
    * or changes meanwhile, `INSUFFICIENT_STORAGE`, `INVALID_REQUEST`
    */
   async publish(
@@ -116,15 +113,15 @@ export class ModelRegistry {
     const inputs = check(variants, z.array(variantInputSchema).min(1).max(64), 'variants')
     refuseDuplicates(inputs.map((input) => parseVariantId(input.id)))
     const metadata = check({ ...options.metadata }, metadataSchema, 'metadata')
+    this.#components.document.assertMayWrite(releaseKind, releasePage(model, version))
     return this.#inTurn(async () => {
       const release = await this.#ingest({ model, version, variants: [], metadata }, inputs, options)
       try {
-        await this.#announce(release)
+        return await this.#announce(release)
       } catch (error) {
         await this.#discard(release)
         throw error
       }
-      return this.require(model, version)
     })
   }
 
@@ -135,23 +132,44 @@ export class ModelRegistry {
     return result
   }
 
-  /** Writes the release unless it is known; another node may write the same version with other bytes meanwhile. */
-  async #announce(release: Release): Promise<void> {
+  /** Signs the release unless that adds nothing; another node may write the same version with other bytes meanwhile. */
+  async #announce(release: Release): Promise<PublishedRelease> {
     const { model, version } = release
     const id = releaseId(release)
-    if (this.get(model, version) === undefined) {
+    const counts = this.get(model, version)
+    // Without a fleet root a second signature proves nothing.
+    if (counts === undefined || (counts.id === id && this.#authority.id !== '')) {
       await this.#components.document.write(releaseKind, releasePage(model, version), release)
     }
-    const { id: existing, publisher } = this.require(model, version)
-    if (existing === id) return
+    const offers = this.#offersOf(model, version)
+    const winner = offers.find(({ missing }) => missing === 0) ?? offers.find((offer) => offer.id === id)
+    if (winner?.id === id) return winner
+    const { id: existing, publisher } = winner ?? {}
     throw new MurmurateError('CONFLICT', `${model} ${version} exists already with other bytes`, {
       details: { model, version, existing, offered: id, publisher }
     })
   }
 
-  /** A release, if it is known here. */
+  /** The release of a version, if one is known here that enough publishers signed. */
   get(model: string, version: string): PublishedRelease | undefined {
-    return this.#releases.get(parseModelId(model))?.get(parseVersion(version))
+    return this.#offersOf(parseModelId(model), parseVersion(version)).find(({ missing }) => missing === 0)
+  }
+
+  /** Releases that do not count yet, with who signed them; of one model or of all. */
+  pending(model?: string): PublishedRelease[] {
+    const models = model === undefined ? this.#offers.models().sort() : [parseModelId(model)]
+    const versions = models.flatMap((each) => this.#offers.versions(each).map((version) => [each, version] as const))
+    return versions.flatMap((names) => this.#offersOf(...names).filter(({ missing }) => missing > 0))
+  }
+
+  /**
+   * The release that a rollout of this version can name: the one that counts, or else the only one that waits for signatures.
+   *
+   * @throws MurmurateError `MODEL_NOT_FOUND`
+   */
+  offered(model: string, version: string): PublishedRelease {
+    const [only, ...others] = this.#offersOf(parseModelId(model), parseVersion(version))
+    return only === undefined || others.length > 0 ? this.require(model, version) : only
   }
 
   /** @throws MurmurateError `MODEL_NOT_FOUND` */
@@ -165,19 +183,27 @@ export class ModelRegistry {
     })
   }
 
-  /** All models. */
+  /** All models with a release that counts. */
   models(): ModelId[] {
-    return [...this.#releases.keys()].sort()
+    return this.#offers
+      .models()
+      .filter((model) => this.versions(model).length > 0)
+      .sort()
   }
 
-  /** The versions of a model, newest first. */
+  /** The versions of a model that count, newest first. */
   versions(model: string): Version[] {
-    return [...(this.#releases.get(parseModelId(model))?.keys() ?? [])].sort((a, b) => compareBuild(b, a))
+    const versions = this.#offers.versions(parseModelId(model))
+    return versions.filter((version) => this.get(model, version)).sort((a, b) => compareBuild(b, a))
   }
 
-  /** Hears of models that got a new release. */
+  /** Hears of models whose releases changed. */
   onRelease(listener: (model: ModelId) => void): () => void {
     return this.#listeners.add(listener)
+  }
+
+  #offersOf(model: ModelId, version: Version): PublishedRelease[] {
+    return this.#offers.of(model, version, this.#authority.releaseThreshold)
   }
 
   async #ingest(draft: Release, inputs: readonly CheckedInput[], options: PublishOptions): Promise<Release> {
@@ -212,29 +238,18 @@ export class ModelRegistry {
   /** Frees what was stored for a release that did not come to be, unless another release has the same files. */
   async #discard(release: Release): Promise<void> {
     const kept = new Set<Cid>()
-    for (const versions of this.#releases.values()) {
-      for (const known of versions.values()) for (const { manifest } of known.release.variants) kept.add(manifest)
+    for (const model of this.#offers.models()) {
+      for (const version of this.#offers.versions(model)) {
+        const known = this.#offersOf(model, version).flatMap((offer) => offer.release.variants)
+        for (const { manifest } of known) kept.add(manifest)
+      }
     }
     for (const { manifest } of release.variants) if (!kept.has(manifest)) await this.#components.blobs.remove(manifest)
   }
 
-  #learn(entries: readonly Entry<Release>[]): void {
-    for (const { writer, body } of entries) {
-      const versions = this.#releases.get(body.model) ?? new Map<Version, PublishedRelease>()
-      this.#releases.set(body.model, versions)
-      const offered = { id: releaseId(body), release: body, publisher: writer, conflicting: false }
-      versions.set(body.version, merge(versions.get(body.version), offered))
-      this.#listeners.tell(body.model)
-    }
+  #changed(models: Iterable<ModelId>): void {
+    for (const model of models) this.#listeners.tell(model)
   }
-}
-
-/** Two publishers, one version: the same result in whatever order they are heard of. */
-function merge(known: PublishedRelease | undefined, offered: PublishedRelease): PublishedRelease {
-  if (known === undefined) return offered
-  const conflicting = known.conflicting || known.id !== offered.id
-  const key = ({ id, publisher }: PublishedRelease): string => `${id} ${publisher}`
-  return { ...(key(known) <= key(offered) ? known : offered), conflicting }
 }
 
 function refuseDuplicates(ids: readonly string[]): void {

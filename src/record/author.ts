@@ -8,7 +8,7 @@ import { storedEntry } from './admission.js'
 import { clientIdOf, openEntry, sealEntry, type Entry } from './entry.js'
 import type { EntryLog } from './entry-log.js'
 import type { StoredEntry } from './page.js'
-import type { PageKind } from './policy.js'
+import type { PageKind, Policy } from './policy.js'
 import type { PageStore } from './store.js'
 import type { PageUpdate } from './wire.js'
 import { writeUpdate } from './yjs-update.js'
@@ -20,6 +20,7 @@ export interface AuthorComponents {
   readonly environment: { readonly clock: Clock; readonly random: Random }
   readonly logger: Logger
   readonly store: PageStore
+  readonly policy: Policy
   /** Takes entries of this node that are on the disk and on their pages. */
   readonly publish: (updates: readonly PageUpdate[], entries: readonly Entry[]) => void
 }
@@ -198,10 +199,30 @@ export class Author {
     const drafts = writes.map((write) => this.#seal(write))
     for (const { update } of drafts) log.enqueue(update)
     if (drafts.length > 0) await log.flush()
-    const overtaken = drafts.filter(({ stored }) => this.#nextClock(stored.entry.page) !== stored.entry.seq)
-    this.#publish(drafts.filter((draft) => !overtaken.includes(draft)))
-    const again = writes.filter(({ page }) => overtaken.some(({ value }) => value.page === page))
-    if (again.length > 0) await this.#commit(this.#lastOfEachPage(again))
+    const permitted = writes.filter((write) => this.#isPermitted(write))
+    const overtaken = permitted.filter(({ page }) => this.#isOvertaken(page, drafts))
+    this.#publish(
+      drafts.filter(({ value: { page } }) =>
+        permitted.some((write) => write.page === page && !overtaken.includes(write))
+      )
+    )
+    if (overtaken.length > 0) await this.#commit(this.#lastOfEachPage(overtaken))
+  }
+
+  /** Another fleet root may have come into force while the disk was busy. */
+  #isPermitted({ kind, page, reject }: PendingWrite): boolean {
+    try {
+      this.#components.policy.assertPermits(kind, page, this.#writer)
+      return true
+    } catch (error) {
+      reject(error)
+      return false
+    }
+  }
+
+  #isOvertaken(page: PageId, drafts: readonly Draft[]): boolean {
+    const next = this.#nextClock(page)
+    return drafts.some(({ stored: { entry } }) => entry.page === page && entry.seq !== next)
   }
 
   /** Signs a value for this node's next clock on its page. */

@@ -41,8 +41,16 @@ export class Policy {
   }
 
   /** Whether the fleet root lets this node write pages of this kind. */
-  permits(kind: PageKind, writer: NodeId): boolean {
+  permits(kind: Pick<PageKind, 'role'>, writer: NodeId): boolean {
     return this.#authority.isMember(writer) && (kind.role === undefined || this.#authority.hasRole(writer, kind.role))
+  }
+
+  /** @throws MurmurateError `NOT_PERMITTED` */
+  assertPermits(kind: Pick<PageKind, 'role'>, page: PageId, writer: NodeId): void {
+    if (this.permits(kind, writer)) return
+    const role = kind.role ?? 'member'
+    const message = `The fleet root does not let ${writer} write ${page}: it is no ${role}`
+    throw new MurmurateError('NOT_PERMITTED', message, { details: { page, nodeId: writer, role } })
   }
 
   /** The kind of an existing or possible page; undefined for kinds that no room has registered. */

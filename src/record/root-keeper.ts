@@ -63,6 +63,16 @@ export class RootKeeper implements Authority, Startable {
     })
   }
 
+  /** Names the fleet. */
+  get fleetId(): FleetId {
+    return this.#init.fleetId
+  }
+
+  /** Whether its owners should have renewed the root by now. Advisory: a fleet that is offline goes on. */
+  get isExpired(): boolean {
+    return this.#components.environment.clock.now() >= (this.current?.root.expires ?? Infinity)
+  }
+
   /** The root in force; undefined as long as none is known. */
   get current(): SignedRoot | undefined {
     return this.#chain.at(-1)

@@ -73,6 +73,7 @@ export class SharedDocument implements Startable {
         environment,
         logger,
         store: this.#store,
+        policy: this.#policy,
         publish: (updates, entries) => {
           this.#replication.announce(updates)
           this.#emit(entries)
@@ -133,6 +134,15 @@ export class SharedDocument implements Startable {
     await this.#author.write(this.#checked(kind, page, body))
   }
 
+  /**
+   * Before work that ends with a write.
+   *
+   * @throws MurmurateError `NOT_PERMITTED` when the fleet root does not let this node write the page
+   */
+  assertMayWrite(kind: Pick<PageKind, 'role'>, page: PageId): void {
+    this.#policy.assertPermits(kind, page, this.#components.keyPair.nodeId)
+  }
+
   /** The entries of a page. */
   entries<Body>(_kind: PageKind<Body>, page: PageId): Entry<Body>[] {
     // Admission decoded every body with the schema of the page's kind.
@@ -181,8 +191,8 @@ export class SharedDocument implements Startable {
     if (bytes.byteLength > maxEntryBytes - sealBytes) {
       throw invalid(`The body for ${page} has ${bytes.byteLength} bytes, the limit is ${maxEntryBytes - sealBytes}`)
     }
+    this.assertMayWrite(registered, page)
     const writer = this.#components.keyPair.nodeId
-    if (!this.#policy.permits(registered, writer)) throw notPermitted(page, writer, registered)
     const decoded = decodeBody(page, bytes, registered)
     if (!registered.mayWrite(page, writer, decoded)) {
       throw invalid(`This node may not write this on ${page}`)
@@ -232,12 +242,6 @@ export class SharedDocument implements Startable {
 
 function invalid(message: string): MurmurateError {
   return new MurmurateError('INVALID_REQUEST', message)
-}
-
-function notPermitted(page: PageId, writer: NodeId, kind: PageKind): MurmurateError {
-  const role = kind.role ?? 'member'
-  const message = `The fleet root does not let ${writer} write ${page}: it is no ${role}`
-  return new MurmurateError('NOT_PERMITTED', message, { details: { page, nodeId: writer, role } })
 }
 
 function encodeBody(page: PageId, body: unknown): Uint8Array {

@@ -250,8 +250,8 @@ export class Deployment {
     const kept = new Set<Cid>()
     const spare = new Set<Cid>()
     for (const version of registry.versions(this.#model)) {
-      const { release, publisher } = registry.require(this.#model, version)
-      const group = publisher === self || recent.includes(version) ? kept : spare
+      const { release, publishers } = registry.require(this.#model, version)
+      const group = publishers.includes(self) || recent.includes(version) ? kept : spare
       for (const { manifest } of release.variants) group.add(manifest)
     }
     for (const manifest of spare) {

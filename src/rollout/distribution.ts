@@ -94,7 +94,7 @@ export class Distribution {
    * Orders a version onto the nodes of a scope; each chooses the variant that fits it. Delivers only chunks that a node
    * does not hold already.
    *
-   * @throws MurmurateError `MODEL_NOT_FOUND`, `INVALID_REQUEST`
+   * @throws MurmurateError `MODEL_NOT_FOUND`, `INVALID_REQUEST`, `NOT_PERMITTED` when this node is no operator
    */
   distributeModel(
     modelId: string,
@@ -120,7 +120,7 @@ export class Distribution {
     priority: TransferPriority = 'normal'
   ): Promise<ModelDistributionHandle> {
     const variant = parseVariantId(variantId)
-    const { release } = this.#components.registry.require(parseModelId(modelId), parseVersion(version))
+    const { release } = this.#components.registry.offered(parseModelId(modelId), parseVersion(version))
     if (!release.variants.some(({ id }) => id === variant)) {
       const known = release.variants.map(({ id }) => id).join(', ')
       throw new MurmurateError('MODEL_NOT_FOUND', `${modelId} ${version} has no variant ${variant}; it has ${known}`)
@@ -246,7 +246,7 @@ export class Distribution {
     const { registry, tracker, environment, document } = this.#components
     const model = parseModelId(modelId)
     const version = parseVersion(versionText)
-    const { id: release } = registry.require(model, version)
+    const { id: release } = registry.offered(model, version)
     const id = rolloutIdFrom(environment.random.bytes(16))
     const checkedScope = check(scope, scopeSchema, 'scope')
     const order = { ...tracker.rollouts.next(model), issuedAt: wallClockMs(environment) }

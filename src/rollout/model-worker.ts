@@ -5,7 +5,8 @@ import type { ModelId, RolloutId, VariantId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import type { Blobs } from '../blobs/blobs.js'
 import type { Membership } from '../fleet/membership.js'
-import type { ModelRegistry, PublishedRelease } from '../models/registry.js'
+import type { PublishedRelease } from '../models/offers.js'
+import type { ModelRegistry } from '../models/registry.js'
 import type { Release } from '../models/release.js'
 import { closestRejection, selectVariant, type VariantChoice } from '../models/variant.js'
 import type { Deployment, DeploymentOutcome } from './deployment.js'
@@ -66,7 +67,8 @@ export class ModelWorker {
     this.#timer?.cancel()
     const winner = this.#winner()
     const isObsolete = winner === undefined || winner.cancelled || winner.intent.id !== this.#busyWith?.id
-    if (this.#busyWith !== undefined && isObsolete) this.#cancel.abort()
+    const isWithdrawn = winner !== undefined && this.#known(winner.intent)?.id !== winner.intent.release
+    if (this.#busyWith !== undefined && (isObsolete || isWithdrawn)) this.#cancel.abort()
     this.#begin()
   }
 
@@ -119,10 +121,24 @@ export class ModelWorker {
     if (winner.cancelled) return this.#settleCancelled(winner.intent)
     if (this.#isSettled(winner.intent)) return
     this.#busyWith = winner.intent
-    const known = this.#components.registry.get(winner.intent.model, winner.intent.version)
-    if (known === undefined) return this.#report(winner.intent, { phase: 'queued' })
+    const known = this.#known(winner.intent)
+    if (known === undefined) return this.#report(winner.intent, { phase: 'queued', ...this.#unsigned(winner.intent) })
     if (known.id !== winner.intent.release) return this.#report(winner.intent, { phase: 'queued', ...outvoted(known) })
     await this.#pursue(winner.intent, known.release)
+  }
+
+  /** The release of that version that counts. */
+  #known({ model, version }: Intent): PublishedRelease | undefined {
+    return this.#components.registry.get(model, version)
+  }
+
+  /** Why the release that a rollout names does not count, if it is known at all. */
+  #unsigned({ release }: Intent): Pick<StatusChange, 'blocker'> {
+    const pending = this.#components.registry.pending(this.#model).find(({ id }) => id === release)
+    if (pending === undefined) return {}
+    const { publishers, missing } = pending
+    const message = `${pending.release.version} needs ${missing} more signatures of publishers; signed by ${publishers.join(', ')}`
+    return { blocker: { reason: 'unknown', message } }
   }
 
   #winner(): Rollout | undefined {

@@ -5,6 +5,7 @@ import { LinkPresence } from '../../src/fleet/link-presence.js'
 import { Membership } from '../../src/fleet/membership.js'
 import { Pulses } from '../../src/fleet/pulse.js'
 import { ModelRegistry, type VariantInput } from '../../src/models/registry.js'
+import type { RootKeeperInit } from '../../src/record/root-keeper.js'
 import { Distribution } from '../../src/rollout/distribution.js'
 import { Reconciler, type ReconcilerInit } from '../../src/rollout/reconciler.js'
 import type { StatusBody } from '../../src/rollout/status.js'
@@ -39,6 +40,8 @@ export interface FleetNodeOptions {
   readonly formations?: readonly string[]
   readonly init?: Partial<ReconcilerInit>
   readonly logger?: Logger
+  /** The fleet that it belongs to; none: everybody may do everything. */
+  readonly fleet?: RootKeeperInit
   /** Prepares the runtime before the node starts. */
   readonly prepare?: (runtime: FakeRuntime) => void
   /** Whether the application refuses to make a runtime. */
@@ -60,7 +63,7 @@ export class FleetNode {
 
   constructor(mesh: VirtualMesh, record: RecordNode, blobs: FakeBlobs, options: FleetNodeOptions) {
     const { environment } = mesh
-    const { document, network, keyPair } = record
+    const { document, network, keyPair, authority } = record
     const self = keyPair.nodeId
     const logger = options.logger ?? silentLogger
     this.record = record
@@ -75,21 +78,22 @@ export class FleetNode {
       software: 'test'
     }
     this.presence = new LinkPresence({ network, environment, logger })
-    this.membership = new Membership({ network, document, presence: this.presence, environment, logger }, description, {
-      expireAfterMs: 0
-    })
+    const { presence } = this
+    const seen = { network, document, presence, authority, environment, logger }
+    this.membership = new Membership(seen, description, { expireAfterMs: 0 })
     this.pulses = new Pulses(
       {
         network,
         keyPair,
         membership: this.membership,
+        authority,
         environment,
         logger,
         readLoad: () => ({ memoryMb: 0, transfers: 0 })
       },
       { topic: 'test/pulse', interestMs: 30_000, progressPeriodMs: 250, progressTtlMs: 15_000 }
     )
-    this.registry = new ModelRegistry({ document, blobs, logger })
+    this.registry = new ModelRegistry({ document, blobs, authority, logger })
     this.tracker = new DeploymentTracker(document, logger)
     const { tracker, registry, membership, pulses } = this
     const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }
@@ -114,6 +118,7 @@ export class FleetNode {
   }
 
   async start(): Promise<void> {
+    await this.record.root?.start()
     await this.record.document.start()
     this.presence.start()
     await this.membership.start()
@@ -129,6 +134,7 @@ export class FleetNode {
     this.membership.stop()
     this.presence.stop()
     await this.record.document.stop()
+    await this.record.root?.stop()
   }
 }
 
@@ -177,7 +183,10 @@ export class RolloutFleet {
   }
 
   async #start(number: number, disk: Disk, blobs: FakeBlobs, options: FleetNodeOptions): Promise<FleetNode> {
-    const record = await this.mesh.node(number, { disk })
+    const record = await this.mesh.node(number, {
+      disk,
+      ...(options.fleet === undefined ? {} : { fleet: options.fleet })
+    })
     const node = new FleetNode(this.mesh, record, blobs, options)
     await this.clock.run(node.start())
     await this.clock.advance(300)

@@ -4,10 +4,13 @@ import { MurmurateError } from '../../../src/core/errors.js'
 import type { PageId } from '../../../src/core/ids.js'
 import { silentLogger, type Logger } from '../../../src/core/logger.js'
 import { openAuthority, type Authority } from '../../../src/identity/authority.js'
+import type { SignedRoot } from '../../../src/identity/fleet-root.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
 import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
 import type { EntryLog, LogRecord } from '../../../src/record/entry-log.js'
+import type { RootStorage } from '../../../src/record/root-file.js'
+import { RootKeeper, type RootKeeperInit } from '../../../src/record/root-keeper.js'
 import { SharedDocument, type SharedDocumentInit } from '../../../src/record/shared-document.js'
 import { VirtualClock, virtualEnvironment } from '../../support/virtual-clock.js'
 import { keyPairOf, noteKind, notePage, stoneKind } from './fixtures.js'
@@ -19,6 +22,8 @@ export interface Disk {
   failure?: MurmurateError | undefined
   /** How long a sync takes, ms of the clock. */
   syncMs: number
+  /** The fleet roots that the node keeps. */
+  roots?: readonly SignedRoot[]
 }
 
 /** A log on such a disk: each sync takes a moment, so that things happen meanwhile. */
@@ -88,6 +93,9 @@ export interface NodeOptions {
   readonly log?: EntryLog
   readonly logger?: Logger
   readonly init?: Partial<SharedDocumentInit>
+  /** The fleet that the node belongs to; none: everybody may do everything. */
+  readonly fleet?: RootKeeperInit
+  /** Who may do what, in place of a fleet. */
   readonly authority?: Authority
   /** A node of an older version, which knows only notes. */
   readonly isOld?: boolean
@@ -101,6 +109,9 @@ export interface RecordNode {
   readonly number: number
   readonly keyPair: KeyPair
   readonly network: MemoryNetwork
+  /** Keeps the fleet root, if there is one. */
+  readonly root: RootKeeper | undefined
+  readonly authority: Authority
   readonly document: SharedDocument
   readonly disk: Disk
   start(): Promise<void>
@@ -134,15 +145,13 @@ export class Mesh<Env extends Environment> {
     const network = new MemoryNetwork({ nodeId, hub })
     const disk = options.disk ?? emptyDisk()
     const log = options.log ?? new MemoryLog(environment.clock, disk)
+    const logger = options.logger ?? silentLogger
+    const storage = memoryRoots(disk)
+    const root =
+      options.fleet === undefined ? undefined : new RootKeeper({ network, storage, environment, logger }, options.fleet)
+    const authority = root ?? options.authority ?? openAuthority
     const document = new SharedDocument(
-      {
-        network,
-        keyPair,
-        log,
-        environment,
-        logger: options.logger ?? silentLogger,
-        authority: options.authority ?? openAuthority
-      },
+      { network, keyPair, log, authority, environment, logger },
       {
         topic: recordTopic,
         gossipTickMs: 100,
@@ -158,16 +167,32 @@ export class Mesh<Env extends Environment> {
       number,
       keyPair,
       network,
+      root,
+      authority,
       document,
       disk,
       async start() {
         network.start()
+        await root?.start()
         await document.start()
       },
       async stop() {
         await document.stop()
+        await root?.stop()
         network.stop()
       }
+    }
+  }
+}
+
+/** Roots kept on such a disk; what was kept is verified by the keeper's own tests. */
+function memoryRoots(disk: Disk): RootStorage {
+  return {
+    load: () => Promise.resolve(disk.roots ?? []),
+    save: (roots) => {
+      if (disk.failure !== undefined) return Promise.reject(disk.failure)
+      disk.roots = roots
+      return Promise.resolve()
     }
   }
 }
