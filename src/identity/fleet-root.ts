@@ -245,15 +245,16 @@ function unsigned(content: FleetRoot): SignedRoot {
     keys: sorted(signers),
     operators: sorted(operators),
     publishers: sorted(publishers),
-    members: members === 'open' ? members : sorted(members),
+    members: sorted(members),
     revoked: sorted(revoked)
   }
   const root = check({ ...content, ...lists }, rootSchema, 'fleet root')
   return { root, bytes: encode(root), signatures: [] }
 }
 
-function sorted(list: readonly NodeId[]): NodeId[] {
-  return list.toSorted((a, b) => (a < b ? -1 : 1))
+/** What is no list is for the schema to refuse. */
+function sorted<List>(list: List): List | unknown[] {
+  return Array.isArray(list) ? list.map(String).toSorted((a, b) => (a < b ? -1 : 1)) : list
 }
 
 function listedOf({ operators, publishers, members, revoked }: FleetRoot): number {
