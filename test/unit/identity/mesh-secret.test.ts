@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
 import { createMeshSecret, deriveMeshKeys } from '../../../src/identity/mesh-secret.js'
+import { parseFleetId } from '../../../src/identity/fleet-root.js'
 import { seededRandom } from '../../support/virtual-clock.js'
 import { caught } from '../core/caught.js'
 
@@ -55,4 +56,20 @@ test.each([
   const shown = inspect(error, { depth: 10, showHidden: true }) + JSON.stringify(error)
   expect(shown).not.toContain(payload.slice(0, 20))
   expect(shown).not.toContain(payload.slice(-20, -2))
+})
+
+test('[ROOT-17] a fleet with a root has a mesh of its own, and a mesh without one the keys that it always had', () => {
+  const [one, two] = [
+    parseFleetId(`murmurate-fleet-1:${'A'.repeat(43)}`),
+    parseFleetId(`murmurate-fleet-1:${'B'.repeat(42)}A`)
+  ]
+  const plain = deriveMeshKeys(`murmurate-secret-1:${'A'.repeat(43)}`)
+  const others = [one, two].map((fleetId) => deriveMeshKeys(`murmurate-secret-1:${'A'.repeat(43)}`, fleetId))
+  for (const part of ['networkKey', 'topicPrefix', 'discoveryTag'] as const) {
+    expect(new Set([plain, ...others].map((keys) => String(keys[part]))).size).toBe(3)
+  }
+  expect(Buffer.from(plain.networkKey).toString('hex')).toBe(
+    '12e81f8d47070a34625f3af45e27596373e17917db8be339ecc4b154436c1811'
+  )
+  expect([plain.topicPrefix, plain.discoveryTag]).toEqual(['murmurate/58d6542e94b0a62c', '_mm-d66a56d000._udp.local'])
 })
