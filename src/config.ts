@@ -1,7 +1,11 @@
+import { z } from 'zod'
 import type { Environment } from './core/environment.js'
 import type { Logger } from './core/logger.js'
-import type { Capabilities } from './fleet/capabilities.js'
+import { capabilitiesSchema, type Capabilities } from './fleet/capabilities.js'
+import { labelsSchema } from './fleet/membership.js'
+import { maxRootVersions } from './identity/fleet-root.js'
 import type { RuntimeFactory } from './rollout/runtime.js'
+import { maxKeptVersions } from './rollout/status.js'
 
 /** What a node can be told. Only the first two are needed. */
 export interface NodeInit {
@@ -106,3 +110,55 @@ export const defaultTuning: Tuning = Object.freeze({
 
 /** Listens on all interfaces, on a free port: the mesh secret keeps strangers out. */
 export const defaultListen: readonly string[] = Object.freeze(['/ip4/0.0.0.0/tcp/0'])
+
+const levels = ['debug', 'info', 'warn', 'error'] as const
+
+/** Whether a value is an object with these members. */
+function has(...members: readonly string[]): (value: unknown) => boolean {
+  return (value) => typeof value === 'object' && value !== null && members.every((member) => member in value)
+}
+
+const text = z.string().min(1)
+const figures = z.partialRecord(z.enum(Object.keys(defaultTuning)), z.number().nonnegative().finite())
+const count = z.int().positive()
+const mayBeZero: ReadonlySet<string> = new Set<keyof Tuning>([
+  'gossipTickMs',
+  'compactAboveBytes',
+  'progressPeriodMs',
+  'offlineAfterMs',
+  'expireAfterMs',
+  'coalesceMs',
+  'soakMs'
+])
+/** Of these there must be one: no transfer could run, and the version in service would be removed. */
+const tuningSchema = figures
+  .refine(
+    ({ parallelTransfers = 1, keepVersions = 1 }) =>
+      [parallelTransfers, keepVersions].every((value) => count.safeParse(value).success),
+    'parallelTransfers and keepVersions are whole numbers of at least 1'
+  )
+  .refine(({ keepVersions = 1 }) => keepVersions <= maxKeptVersions, `keepVersions is at most ${maxKeptVersions}`)
+  // With a period of 0 a node does nothing else, with a limit of 0 nothing ends in time.
+  .refine(
+    (given) => Object.entries(given).every(([name, value = 1]) => value > 0 || mayBeZero.has(name)),
+    `only ${[...mayBeZero].join(', ')} may be 0`
+  )
+/** The form of `NodeInit`. */
+export const nodeInitSchema = z.strictObject({
+  dataDir: text,
+  secret: text,
+  fleet: text.optional(),
+  roots: z.array(z.instanceof(Uint8Array)).max(maxRootVersions).optional(),
+  name: text.max(64).optional(),
+  listen: z.array(text).optional(),
+  peers: z.array(text).optional(),
+  discovery: z.boolean().optional(),
+  capabilities: z.strictObject(capabilitiesSchema.shape).optional(),
+  formations: z.array(text.max(64)).max(16).optional(),
+  labels: labelsSchema.optional(),
+  storageBytes: z.int().nonnegative().optional(),
+  tuning: tuningSchema.optional(),
+  runtime: z.function().optional(),
+  logger: z.custom<Logger>(has(...levels), `needs the methods ${levels.join(', ')}`).optional(),
+  environment: z.custom<Environment>(has('clock', 'random'), 'needs a clock and a random').optional()
+})

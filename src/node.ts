@@ -1,10 +1,9 @@
 import './core/polyfill.js'
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { z } from 'zod'
 import { Blobs } from './blobs/blobs.js'
 import { FsBlobStore } from './blobs/fs-blob-store.js'
-import { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
+import { defaultListen, defaultTuning, nodeInitSchema, type NodeInit, type Tuning } from './config.js'
 import type { AbortOptions } from './core/abort.js'
 import { check } from './core/codec.js'
 import { systemEnvironment, type Environment } from './core/environment.js'
@@ -13,19 +12,18 @@ import { shortId, type NodeId } from './core/ids.js'
 import { Lifecycle, type Startable } from './core/lifecycle.js'
 import { componentLogger, silentLogger, type Logger } from './core/logger.js'
 import { ProcessLock } from './core/process-lock.js'
-import { capabilitiesSchema } from './fleet/capabilities.js'
 import { CapabilityWatch } from './fleet/capability-watch.js'
 import { fleetOf, type Fleet } from './fleet/fleet.js'
 import { HealthMonitor } from './fleet/health-monitor.js'
 import { LinkPresence } from './fleet/link-presence.js'
 import { systemMachine, type Machine } from './fleet/machine.js'
-import { labelsSchema, Membership, type NodeDescription } from './fleet/membership.js'
+import { Membership, type NodeDescription } from './fleet/membership.js'
 import { probeCapabilities, probeStorageMb } from './fleet/probe.js'
 import type { Load } from './fleet/load.js'
 import { Pulses } from './fleet/pulse.js'
 import { systemGauges, Vitals } from './fleet/vitals.js'
 import { openAuthority } from './identity/authority.js'
-import { decodeSignedRoot, maxRootVersions, parseFleetId, type FleetId } from './identity/fleet-root.js'
+import { decodeSignedRoot, parseFleetId, type FleetId } from './identity/fleet-root.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
 import { ModelRegistry } from './models/registry.js'
@@ -38,7 +36,6 @@ import { SharedDocument } from './record/shared-document.js'
 import { directoryRuntime } from './rollout/directory-runtime.js'
 import { Distribution } from './rollout/distribution.js'
 import { Reconciler } from './rollout/reconciler.js'
-import { maxKeptVersions } from './rollout/status.js'
 import { DeploymentTracker } from './rollout/tracker.js'
 import { TransferSlots } from './rollout/transfer-slots.js'
 import { version as software } from './version.js'
@@ -78,57 +75,6 @@ export type NodeRoot = Pick<
   'fleetId' | 'current' | 'chain' | 'forks' | 'isExpired' | 'isMember' | 'hasRole' | 'install' | 'onChange'
 >
 
-const levels = ['debug', 'info', 'warn', 'error'] as const
-
-/** Whether a value is an object with these members. */
-function has(...members: readonly string[]): (value: unknown) => boolean {
-  return (value) => typeof value === 'object' && value !== null && members.every((member) => member in value)
-}
-
-const text = z.string().min(1)
-const figures = z.partialRecord(z.enum(Object.keys(defaultTuning)), z.number().nonnegative().finite())
-const count = z.int().positive()
-const mayBeZero: ReadonlySet<string> = new Set<keyof Tuning>([
-  'gossipTickMs',
-  'compactAboveBytes',
-  'progressPeriodMs',
-  'offlineAfterMs',
-  'expireAfterMs',
-  'coalesceMs',
-  'soakMs'
-])
-/** Of these there must be one: no transfer could run, and the version in service would be removed. */
-const tuningSchema = figures
-  .refine(
-    ({ parallelTransfers = 1, keepVersions = 1 }) =>
-      [parallelTransfers, keepVersions].every((value) => count.safeParse(value).success),
-    'parallelTransfers and keepVersions are whole numbers of at least 1'
-  )
-  .refine(({ keepVersions = 1 }) => keepVersions <= maxKeptVersions, `keepVersions is at most ${maxKeptVersions}`)
-  // With a period of 0 a node does nothing else, with a limit of 0 nothing ends in time.
-  .refine(
-    (given) => Object.entries(given).every(([name, value = 1]) => value > 0 || mayBeZero.has(name)),
-    `only ${[...mayBeZero].join(', ')} may be 0`
-  )
-const initSchema = z.strictObject({
-  dataDir: text,
-  secret: text,
-  fleet: text.optional(),
-  roots: z.array(z.instanceof(Uint8Array)).max(maxRootVersions).optional(),
-  name: text.max(64).optional(),
-  listen: z.array(text).optional(),
-  peers: z.array(text).optional(),
-  discovery: z.boolean().optional(),
-  capabilities: z.strictObject(capabilitiesSchema.shape).optional(),
-  formations: z.array(text.max(64)).max(16).optional(),
-  labels: labelsSchema.optional(),
-  storageBytes: z.int().nonnegative().optional(),
-  tuning: tuningSchema.optional(),
-  runtime: z.function().optional(),
-  logger: z.custom<Logger>(has(...levels), `needs the methods ${levels.join(', ')}`).optional(),
-  environment: z.custom<Environment>(has('clock', 'random'), 'needs a clock and a random').optional()
-})
-
 /**
  * Makes a node. It does nothing to the outside until `start()`, prints nothing, and installs no handlers, so an
  * application can embed as many as it likes.
@@ -143,7 +89,7 @@ const initSchema = z.strictObject({
  * ```
  */
 export async function createNode(init: NodeInit): Promise<MurmurateNode> {
-  check(init, initSchema, 'node')
+  check(init, nodeInitSchema, 'node')
   const fleetId = init.fleet === undefined ? undefined : parseFleetId(init.fleet)
   const meshKeys = deriveMeshKeys(init.secret, fleetId)
   const dataDir = resolve(init.dataDir)

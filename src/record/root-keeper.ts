@@ -3,6 +3,7 @@ import type { Environment } from '../core/environment.js'
 import { errorCode, messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
+import { Listeners } from '../core/listeners.js'
 import type { Logger } from '../core/logger.js'
 import { authorityOf, type Authority, type Role } from '../identity/authority.js'
 import { rootHash, verifyChain, type FleetId, type SignedRoot } from '../identity/fleet-root.js'
@@ -40,7 +41,7 @@ const hostileCodes: readonly unknown[] = ['ROOT_REFUSED', 'MALFORMED', 'FRAME_TO
 export class RootKeeper implements Authority, Startable {
   readonly #components: RootKeeperComponents
   readonly #init: RootKeeperInit
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners: Listeners<[]>
   readonly #forks = new Map<string, RootFork>()
   readonly #exchanges = new Map<NodeId, Promise<void>>()
   /** Peers that are to hear of a root that is newer than their exchange under way. */
@@ -57,6 +58,7 @@ export class RootKeeper implements Authority, Startable {
   constructor(components: RootKeeperComponents, init: RootKeeperInit) {
     this.#components = components
     this.#init = init
+    this.#listeners = new Listeners('the fleet root', components.logger)
     components.network.guard({
       mayLink: (peer) => !this.#isRevoked(peer),
       mayUse: (peer, name) => name === rootProtocol || this.isMember(peer)
@@ -106,8 +108,7 @@ export class RootKeeper implements Authority, Startable {
 
   /** Called when another root is in force, or misuse of the root keys was found. */
   onChange(listener: () => void): Unsubscribe {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   /** @throws MurmurateError `ROOT_UNREADABLE`; `ROOT_REFUSED` when the given roots are not of this fleet */
@@ -247,7 +248,7 @@ export class RootKeeper implements Authority, Startable {
     logger.info(`fleet root ${this.#chain.length} is in force`)
     network.recheck()
     this.#limitStrangers()
-    this.#changed()
+    this.#listeners.tell()
     this.#tellAll()
   }
 
@@ -270,7 +271,7 @@ export class RootKeeper implements Authority, Startable {
     const signers = fork.refused.signatures.map(({ key }) => key)
     const what = `root keys were misused: two different roots of version ${fork.version} are signed`
     this.#components.logger.error(what, { kept, refused, signers })
-    this.#changed()
+    this.#listeners.tell()
   }
 
   #save(chain: readonly SignedRoot[]): Promise<void> {
@@ -278,15 +279,5 @@ export class RootKeeper implements Authority, Startable {
     const saved = this.#saved.then(() => this.#components.storage.save(chain))
     this.#saved = saved.catch(() => {})
     return saved
-  }
-
-  #changed(): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener()
-      } catch (error) {
-        this.#components.logger.error(`a listener of the fleet root failed: ${messageOf(error)}`)
-      }
-    }
   }
 }

@@ -5,6 +5,7 @@ import { Pulses, type ObservedProgress, type Progress, type PulsesInit } from '.
 import type { NodeId } from '../../../src/core/ids.js'
 import type { Load, ObservedLoad } from '../../../src/fleet/load.js'
 import type { Member } from '../../../src/fleet/membership.js'
+import { openAuthority } from '../../../src/identity/authority.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
 import { sign } from '../../../src/identity/signature.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
@@ -98,6 +99,7 @@ class Ear {
   readonly pulses: Pulses
   readonly keyPair: KeyPair
   readonly epochs = new Map<NodeId, number>()
+  readonly revoked = new Set<NodeId>()
 
   private constructor(keyPair: KeyPair, environment: Mesh['environment'], parts: Partial<PulsesInit>) {
     this.keyPair = keyPair
@@ -116,6 +118,7 @@ class Ear {
         network: network as Network,
         keyPair,
         membership: new Runs(this.epochs, keyPair.nodeId),
+        authority: { ...openAuthority, isMember: (id) => !this.revoked.has(id) },
         environment,
         logger: silentLogger,
         readLoad: () => idle
@@ -488,4 +491,13 @@ test('[FLEET-48] whoever watches alone sees its own load, and tells it nobody', 
   expect(heard).toBeGreaterThanOrEqual(9)
   // Its interest, every ten seconds give or take a quarter, and nothing else.
   expect(watcher.sent).toBeLessThanOrEqual(9)
+})
+
+test('[ROOT-21] a pulse of whoever is no member is not heard, and nobody is blamed for passing it on', async () => {
+  const [member, revoked] = [await keyPairOf(1), await keyPairOf(2)]
+  const ear = await Ear.create()
+  ear.revoked.add(revoked.nodeId)
+  const body = { type: 'progress', ...progress(100) }
+  expect([ear.hear(revoked, 1, body), ear.hear(member, 1, body)]).toEqual(['ignore', 'accept'])
+  expect([...ear.pulses.progress().keys()]).toEqual([member.nodeId])
 })

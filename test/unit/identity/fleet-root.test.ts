@@ -38,6 +38,14 @@ const manyIds = (count: number, from = 0): NodeId[] => {
   })
 }
 
+/** The same DAG-CBOR with a time of so many ms as a float. */
+const asFloat = (bytes: Uint8Array, issuedAt: number): Uint8Array => {
+  const at = Buffer.from(bytes).indexOf('issuedAt') + 'issuedAt'.length
+  const float = Buffer.alloc(9, 0xfb)
+  float.writeDoubleBE(issuedAt, 1)
+  return Buffer.concat([bytes.subarray(0, at), float, bytes.subarray(at + 1)])
+}
+
 describe('form', () => {
   test('[ROOT-1] a signed root comes back whole from its bytes, and whoever drafts the same gets the same bytes', async () => {
     const ids = await idsOf(3, 1, 2)
@@ -119,7 +127,8 @@ describe('form', () => {
       [encode(root), pairs.map(([key]) => [key, new Uint8Array(63)])],
       [encode(root), pairs, 1],
       [encode({ ...root, issuedAt: 'now' }), pairs],
-      [encode(root).slice(0, -1), pairs]
+      [encode(root).slice(0, -1), pairs],
+      [asFloat(encode(root), 1), pairs]
     ]
     expect(forms.map((form) => errorCode(caught(() => decodeSignedRoot(encode(form)))))).toEqual(
       forms.map(() => 'MALFORMED')

@@ -1,11 +1,16 @@
 import { expect, test } from 'vitest'
+import * as Y from 'yjs'
 import { errorCode } from '../../../src/core/errors.js'
 import type { NodeId } from '../../../src/core/ids.js'
 import { openAuthority, type Authority, type Role } from '../../../src/identity/authority.js'
 import type { Entry } from '../../../src/record/entry.js'
-import type { PageKind } from '../../../src/record/policy.js'
+import { rootName } from '../../../src/record/yjs-update.js'
+import { silentLogger } from '../../../src/core/logger.js'
+import { SignatureVerifier } from '../../../src/identity/signature.js'
+import { Policy, type PageKind } from '../../../src/record/policy.js'
+import { PageStore } from '../../../src/record/store.js'
 import { idsOf } from '../../support/fleet-roots.js'
-import { noteKind, notePage, type Note } from './fixtures.js'
+import { noteKind, notePage, updateOf, type Note } from './fixtures.js'
 import { agree, textsOf, virtualMesh, type RecordNode, type VirtualMesh } from './mesh.js'
 import { parsePageId } from '../../../src/core/ids.js'
 
@@ -71,6 +76,11 @@ test('[ROOT-11] what a writer without the role signs enters no document, and nob
   await mesh.environment.clock.run(one.document.write(noteKind, notePage, { text: 'mine' }))
   await mesh.environment.clock.advance(60_000)
   expect([laws(two), textsOf(two)]).toEqual([[], []])
+  const policy = new Policy(authority)
+  policy.register(noteKind as PageKind)
+  const store = new PageStore(policy, new SignatureVerifier(), silentLogger)
+  const { refusals, declined } = store.ingest([{ page: notePage, update: updateOf(one.keyPair) }])
+  expect([refusals, declined]).toEqual([[], [expect.stringContaining('does not let')]])
   expect(two.network.peers()).toEqual([one.keyPair.nodeId])
 })
 
@@ -119,11 +129,21 @@ test('[ROOT-12] what is not permitted any more leaves the document, and listener
 test('[ROOT-12] a page that nobody has an entry on any more is gone, and an export of another has only what is left', async () => {
   const mesh = virtualMesh(1)
   const authority = new TestAuthority()
-  authority.operators.add(id0)
-  const node = await start(mesh, 0, authority)
-  await mesh.environment.clock.run(node.document.write(lawKind, lawPage, { text: 'first' }))
-  authority.change('two', ({ operators }) => operators.clear())
-  expect(node.document.export(lawPage)).toBeUndefined()
+  authority.operators.add(id0).add(id1)
+  const [one, two] = [await start(mesh, 0, authority), await start(mesh, 1, authority)]
+  await mesh.environment.clock.run(one.document.write(lawKind, lawPage, { text: 'first' }))
+  await mesh.environment.clock.run(two.document.write(lawKind, lawPage, { text: 'second' }))
+  await mesh.environment.clock.advance(1000)
+  const writers = (): string[] => {
+    const doc = new Y.Doc()
+    Y.applyUpdate(doc, one.document.export(lawPage) ?? new Uint8Array([0, 0]))
+    return [...doc.getMap(rootName).keys()]
+  }
+  expect(writers()).toHaveLength(2)
+  authority.change('two', ({ operators }) => operators.delete(id0))
+  expect(writers()).toEqual([id1])
+  authority.change('three', ({ operators }) => operators.clear())
+  expect(one.document.export(lawPage)).toBeUndefined()
 })
 
 test('[ROOT-12] two nodes that go by different roots have different digests', async () => {

@@ -76,6 +76,18 @@ describe('how a root comes to every node', () => {
     expect(changes).toBe(nodes.length)
   })
 
+  test('[ROOT-8] a root that is installed while an exchange is under way follows at once', async () => {
+    const mesh = virtualMesh(1, { maxLinks: 0, latencyMs: [50, 50] })
+    const [one, two] = await startAll(mesh, 2)
+    const [lower, higher] = id0 < id1 ? [one, two] : [two, one]
+    await mesh.environment.clock.run(lower.network.dial(higher.network.addresses()[0] ?? ''))
+    // One latency to open the channel, then the versions are on their way.
+    await mesh.environment.clock.advance(70)
+    await install(mesh, lower, await nextRoot(first, { operators: [id1] }))
+    await mesh.environment.clock.advance(1000)
+    expect([one, two].map(versionOf)).toEqual([2, 2])
+  })
+
   test('[ROOT-8] a node that was away gets all versions that it missed', async () => {
     const mesh = virtualMesh(1)
     const [one, two, three] = (await startAll(mesh, 3)) as [RecordNode, RecordNode, RecordNode]

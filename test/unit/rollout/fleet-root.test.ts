@@ -81,7 +81,12 @@ test('[ROOT-18] whoever has no role publishes and orders nothing, and is told so
   const fleet = new RolloutFleet()
   const first = await firstRoot({ operators: [id0], publishers: [id0] })
   const [boss, plain] = (await startAll(fleet, first, 2)) as [FleetNode, FleetNode]
-  expect(await fleet.clock.run(plain.registry.publish(model, '1.0.0', v1).catch(errorCode))).toBe('NOT_PERMITTED')
+  const missing = [{ id: 'any', files: [{ path: 'missing' }] }]
+  for (const variants of [v1, missing]) {
+    expect(await fleet.clock.run(plain.registry.publish(model, '1.0.0', variants).catch(errorCode))).toBe(
+      'NOT_PERMITTED'
+    )
+  }
   expect(plain.blobs.held.size).toBe(0)
   await fleet.publish(boss, ['1.0.0'])
   expect(await fleet.clock.run(plain.distribution.distributeModel(model, '1.0.0').catch(errorCode))).toBe(
