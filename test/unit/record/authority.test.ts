@@ -80,7 +80,10 @@ test('[ROOT-11] what a writer without the role signs enters no document, and nob
   policy.register(noteKind as PageKind)
   const store = new PageStore(policy, new SignatureVerifier(), silentLogger)
   const { refusals, declined } = store.ingest([{ page: notePage, update: updateOf(one.keyPair) }])
-  expect([refusals, declined]).toEqual([[], [expect.stringContaining('does not let')]])
+  expect([refusals, declined]).toEqual([
+    [],
+    [expect.objectContaining({ reason: expect.stringContaining('does not let') })]
+  ])
   expect(two.network.peers()).toEqual([one.keyPair.nodeId])
 })
 
