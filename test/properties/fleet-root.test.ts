@@ -122,3 +122,31 @@ test('[ROOT-10] of any number of chains, the same one is left in whatever order 
     })
   )
 })
+
+test('[ROOT-10] a root that changes the keys counts before one that does not, and is never left, not even for a longer chain of the old keys', async () => {
+  const root = await firstRoot()
+  const rotated = await signedBy(
+    draftNext(root.root, { keys: [rootKeys[1] ?? expect.unreachable()], issuedAt: 1 }),
+    0,
+    1
+  )
+  for (let attempt = 2; attempt < 10; attempt++) {
+    // Some of these have a lower hash than the rotation, some a higher one.
+    const plain = await nextRoot(root, { issuedAt: attempt })
+    const longer = [root, plain, await nextRoot(plain, { issuedAt: attempt })]
+    expect(chooseChain([root, rotated], longer)).toMatchObject({
+      chain: [root, rotated],
+      fork: { kept: rotated, refused: plain }
+    })
+    expect(chooseChain(longer, [root, rotated])).toMatchObject({ chain: [root, rotated], fork: { version: 2 } })
+  }
+  const rival = await signedBy(draftNext(root.root, { keys: [rootKeys[2] ?? expect.unreachable()], issuedAt: 1 }), 0, 2)
+  expect(chooseChain([root, rotated], [root, rival])).toMatchObject({
+    chain: [root, rotated],
+    fork: { refused: rival }
+  })
+  expect(chooseChain([root, rival], [root, rotated])).toMatchObject({
+    chain: [root, rival],
+    fork: { refused: rotated }
+  })
+})
