@@ -5,11 +5,18 @@ declare module 'vitest' {
   interface ProvidedContext {
     /** How many seeds each simulation runs: `inject('seeds')`. */
     seeds: number
+    /** The simulation of the record: `inject('simulation')`. */
+    simulation: { readonly nodes: number; readonly seeds: readonly number[] }
   }
 }
 
-/** `npm run simulate -- --seeds 200`; a plain `npm test` runs a few. */
-const seeds = Number(/--seeds[ =](\d+)/.exec(process.argv.join(' '))?.[1] ?? 5)
+/** `npm run simulate -- --nodes 1000 --seeds 20`, or `--seed 7` for one of them alone; a plain `npm test` runs a few small ones. */
+const seeds = numberOf('seeds') ?? 5
+const seed = numberOf('seed')
+const simulation = {
+  nodes: numberOf('nodes') ?? 60,
+  seeds: seed === undefined ? Array.from({ length: numberOf('seeds') ?? 3 }, (_, index) => index + 1) : [seed]
+}
 
 export default defineConfig({
   resolve: {
@@ -18,7 +25,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
-    provide: { seeds },
+    provide: { seeds, simulation },
     projects: [
       {
         extends: true,
@@ -43,6 +50,11 @@ export default defineConfig({
     ]
   }
 })
+
+function numberOf(flag: string): number | undefined {
+  const digits = new RegExp(`--${flag}[ =](\\d+)`).exec(process.argv.join(' '))?.[1]
+  return digits === undefined ? undefined : Number(digits)
+}
 
 function limits(ms: number): { testTimeout: number; hookTimeout: number } {
   return { testTimeout: ms, hookTimeout: ms }

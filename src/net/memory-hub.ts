@@ -16,6 +16,8 @@ export interface MemoryHubInit {
   readonly gossipDuplication?: number
   /** Links that a node makes by itself; it takes any number from others. Default: to everyone. */
   readonly maxLinks?: number
+  /** Neighbours that a node hands a gossip message to, drawn anew for each. Default: all. */
+  readonly gossipDegree?: number
 }
 
 /** A gossip message on its way; `id` is the hash of topic and data. */
@@ -34,6 +36,10 @@ export interface MemoryNode {
   linkDown(peer: NodeId): void
   /** Whether it wants the gossip of a topic. */
   subscribes(topic: string): boolean
+  /** Whether this message would be nothing new to it. */
+  hasHeard(id: string): boolean
+  /** Bytes of gossip came in that are not worth a look. */
+  countReceived(bytes: number): void
   /** Takes a gossip message, `again` when it is a duplicate that slipped through. */
   hear(message: MemoryGossip, sender: NodeId, again: boolean): void
   /** Takes the other end of a channel and returns the opener's, or undefined when it does not serve the protocol. */
@@ -60,15 +66,34 @@ export class MemoryHub {
   readonly #links = new Map<NodeId, Map<NodeId, MemoryLink>>()
   readonly #cuts = new Set<string>()
   readonly #isolated = new Set<NodeId>()
+  /** The part of the mesh that a node is in while it is partitioned; a node in none reaches all. */
+  #partOf: ReadonlyMap<NodeId, number> = new Map()
+  /** Links that a cut took, by who had dialled: they come back when they can, as with libp2p. */
+  readonly #lost = new Map<NodeId, Set<NodeId>>()
+  /** Nodes that are about to look for links. */
+  readonly #relinking = new Set<NodeId>()
   /** Who does not want to hear of whom, and until when: `<holder> <held>`. */
   readonly #heldUntilMs = new Map<string, number>()
 
+  #carried = 0
+
   constructor(init: MemoryHubInit) {
-    this.#init = { latencyMs: [1, 5], gossipLoss: 0, gossipDuplication: 0, maxLinks: Infinity, ...init }
+    const defaults = { latencyMs: [1, 5], gossipLoss: 0, gossipDuplication: 0 } as const
+    this.#init = { ...defaults, maxLinks: Infinity, gossipDegree: Infinity, ...init }
   }
 
   get environment(): Environment {
     return this.#init.environment
+  }
+
+  /** Gossip messages that were handed to a link, lost ones included. */
+  get carried(): number {
+    return this.#carried
+  }
+
+  /** Neighbours that a node hands a gossip message to. */
+  get gossipDegree(): number {
+    return this.#init.gossipDegree
   }
 
   /** Cuts the cable between two nodes: nothing passes, and both notice after one latency. */
@@ -90,6 +115,22 @@ export class MemoryHub {
     for (const peer of this.#linksOf(node).keys()) this.#breakSoon(node, peer)
   }
 
+  /** Splits the mesh: who is in different parts does not reach each other. Takes the place of the partition before. */
+  partition(parts: readonly (readonly NodeId[])[]): void {
+    this.#partOf = new Map(parts.flatMap((part, number) => part.map((node) => [node, number] as const)))
+    for (const [node, links] of this.#links) {
+      for (const peer of links.keys()) if (this.#isParted(node, peer)) this.#breakSoon(node, peer)
+    }
+  }
+
+  /** Mends every cable, and ends every isolation and partition. */
+  healAll(): void {
+    this.#cuts.clear()
+    this.#isolated.clear()
+    this.#partOf = new Map()
+    for (const node of this.#nodes.keys()) this.#relinkSoon(node)
+  }
+
   /** Draws how long something takes, in ms. */
   latencyMs(): number {
     const [least, most] = this.#init.latencyMs
@@ -108,6 +149,7 @@ export class MemoryHub {
     for (const peer of this.#linksOf(nodeId).keys()) this.unlink(nodeId, peer, 'The node was stopped')
     this.#nodes.delete(nodeId)
     this.#links.delete(nodeId)
+    this.#lost.delete(nodeId)
   }
 
   /** A running node by its id. */
@@ -166,13 +208,30 @@ export class MemoryHub {
   /** Carries a gossip message over one link, or loses it, or brings it twice. */
   carryGossip(message: MemoryGossip, from: NodeId, to: NodeId): void {
     const link = this.link(from, to)
+    const receiver = this.#nodes.get(to)
     const { random } = this.#init.environment
-    if (link === undefined || random.float() < this.#init.gossipLoss) return
+    this.#carried++
+    if (link === undefined || receiver === undefined || random.float() < this.#init.gossipLoss) return
+    const isDoubled = random.float() < this.#init.gossipDuplication
+    // What is known now is known on arrival: most of a flood needs no timer.
+    if (!isDoubled && receiver.hasHeard(message.id)) return receiver.countReceived(message.data.byteLength)
     const hear = (again: boolean): void => {
       if (!link.broken) this.#nodes.get(to)?.hear(message, from, again)
     }
     this.#after(this.latencyMs(), () => hear(false))
-    if (random.float() < this.#init.gossipDuplication) this.#after(2 * this.latencyMs(), () => hear(true))
+    if (isDoubled) this.#after(2 * this.latencyMs(), () => hear(true))
+  }
+
+  /** Up to `count` of the items, at random; the items are shuffled for it. */
+  draw<Item>(items: Item[], count: number): Item[] {
+    if (count >= items.length) return items
+    const { random } = this.#init.environment
+    for (let at = 0; at < count; at++) {
+      const other = at + Math.floor(random.float() * (items.length - at))
+      const [a, b] = [items[at], items[other]]
+      if (a !== undefined && b !== undefined) [items[at], items[other]] = [b, a]
+    }
+    return items.slice(0, count)
   }
 
   #linksOf(nodeId: NodeId): Map<NodeId, MemoryLink> {
@@ -180,10 +239,19 @@ export class MemoryHub {
   }
 
   #canLink(one: NodeId, two: NodeId): boolean {
-    const running = this.#nodes.has(one) && this.#nodes.has(two) && one !== two
-    const cut = this.#isolated.has(one) || this.#isolated.has(two) || this.#cuts.has(pairOf(one, two))
-    const held = this.#holds(one, two) || this.#holds(two, one)
-    return running && !cut && !held && !this.#linksOf(one).has(two)
+    if (one === two || !this.#nodes.has(one) || !this.#nodes.has(two) || this.#linksOf(one).has(two)) return false
+    const isHeld = this.#heldUntilMs.size > 0 && (this.#holds(one, two) || this.#holds(two, one))
+    return !isHeld && !this.#isCut(one, two)
+  }
+
+  #isCut(one: NodeId, two: NodeId): boolean {
+    if (this.#isolated.has(one) || this.#isolated.has(two) || this.#isParted(one, two)) return true
+    return this.#cuts.size > 0 && this.#cuts.has(pairOf(one, two))
+  }
+
+  #isParted(one: NodeId, two: NodeId): boolean {
+    const [a, b] = [this.#partOf.get(one), this.#partOf.get(two)]
+    return a !== undefined && b !== undefined && a !== b
   }
 
   #holds(holder: NodeId, held: NodeId): boolean {
@@ -195,34 +263,40 @@ export class MemoryHub {
   #linkUp(nodeId: NodeId): void {
     const wanted = this.#nodes.get(nodeId)?.wanted ?? []
     for (const peer of wanted) if (this.#canLink(nodeId, peer)) this.connect(nodeId, peer)
+    this.#redialLost(nodeId)
     const free = this.#init.maxLinks - this.#linksOf(nodeId).size
     if (free <= 0 || !this.#nodes.has(nodeId)) return
     const candidates = [...this.#nodes.keys()].filter((peer) => this.#canLink(nodeId, peer))
-    for (const peer of this.#draw(candidates, free)) this.connect(nodeId, peer)
+    for (const peer of this.draw(candidates, free)) this.connect(nodeId, peer)
   }
 
-  /** Up to `count` of the items, at random. */
-  #draw<Item>(items: Item[], count: number): Item[] {
-    const { random } = this.#init.environment
-    for (let at = 0; at < Math.min(count, items.length); at++) {
-      const other = at + Math.floor(random.float() * (items.length - at))
-      const [a, b] = [items[at], items[other]]
-      if (a !== undefined && b !== undefined) [items[at], items[other]] = [b, a]
+  /** However many links a node made meanwhile: else two parts that were apart for long would stay apart. */
+  #redialLost(nodeId: NodeId): void {
+    const lost = this.#lost.get(nodeId)
+    for (const peer of lost ?? []) {
+      if (this.#canLink(nodeId, peer)) this.connect(nodeId, peer)
+      if (!this.#nodes.has(peer) || this.#linksOf(nodeId).has(peer)) lost?.delete(peer)
     }
-    return items.slice(0, count)
   }
 
   #breakSoon(one: NodeId, two: NodeId): void {
     const link = this.#linksOf(one).get(two)
     if (link === undefined || link.broken) return
     link.broken = true
+    const [dialler, dialled] = link.ends
+    this.#lost.set(dialler, (this.#lost.get(dialler) ?? new Set()).add(dialled))
     this.#after(this.latencyMs(), () => {
       if (this.#linksOf(one).get(two) === link) this.unlink(one, two, 'The link broke')
     })
   }
 
   #relinkSoon(nodeId: NodeId): void {
-    this.#after(relinkMs + this.latencyMs(), () => this.#linkUp(nodeId))
+    if (this.#relinking.has(nodeId)) return
+    this.#relinking.add(nodeId)
+    this.#after(relinkMs + this.latencyMs(), () => {
+      this.#relinking.delete(nodeId)
+      this.#linkUp(nodeId)
+    })
   }
 
   #after(delayMs: number, action: () => void): void {

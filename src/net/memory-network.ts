@@ -161,6 +161,8 @@ export class MemoryNetwork implements Network {
       linkUp: (peer) => this.#listeners.tell({ type: 'connected', peer }),
       linkDown: (peer) => this.#listeners.tell({ type: 'disconnected', peer }),
       subscribes: (topic) => this.#topics.has(topic),
+      hasHeard: (id) => (this.#seen.get(id) ?? 0) > this.#clock.monotonic(),
+      countReceived: (bytes) => void (this.#traffic.receivedBytes += bytes),
       hear: (message, sender, again) => this.#hear(message, sender, again),
       accept: (protocol, link, opener, from) => this.#accept(protocol, link, opener, from)
     }
@@ -184,9 +186,10 @@ export class MemoryNetwork implements Network {
 
   /** Hands a message to all neighbours that subscribe to its topic, except to whom it came from. */
   #forward(message: MemoryGossip, sender?: NodeId): number {
-    const receivers = this.peers().filter(
+    const subscribers = this.peers().filter(
       (peer) => peer !== sender && this.#hub.node(peer)?.subscribes(message.topic) === true
     )
+    const receivers = this.#hub.draw(subscribers, this.#hub.gossipDegree)
     for (const peer of receivers) {
       this.#traffic.sentBytes += message.data.byteLength
       this.#hub.carryGossip(message, this.nodeId, peer)
