@@ -56,6 +56,8 @@ export interface MemoryLink {
 
 /** How long a lost link stays down at least, in ms. */
 const relinkMs = 100
+/** Lost links that a node makes again as soon as it can. */
+const redialledLinks = 2
 /** How long a peer that was hung up on stays away, in ms, as with libp2p. */
 const holdMs = 60_000
 
@@ -270,13 +272,12 @@ export class MemoryHub {
     for (const peer of this.draw(candidates, free)) this.connect(nodeId, peer)
   }
 
-  /** However many links a node made meanwhile: else two parts that were apart for long would stay apart. */
+  /** However many links a node has by now: else parts that were apart long enough to fill up would stay apart. */
   #redialLost(nodeId: NodeId): void {
-    const lost = this.#lost.get(nodeId)
-    for (const peer of lost ?? []) {
-      if (this.#canLink(nodeId, peer)) this.connect(nodeId, peer)
-      if (!this.#nodes.has(peer) || this.#linksOf(nodeId).has(peer)) lost?.delete(peer)
-    }
+    const reachable = [...(this.#lost.get(nodeId) ?? [])].filter((peer) => this.#canLink(nodeId, peer))
+    if (reachable.length === 0) return
+    this.#lost.delete(nodeId)
+    for (const peer of reachable.slice(0, redialledLinks)) this.connect(nodeId, peer)
   }
 
   #breakSoon(one: NodeId, two: NodeId): void {

@@ -72,7 +72,7 @@ export class RecordRun {
 
   constructor(init: RunInit) {
     this.#init = init
-    const air = { gossipLoss: 0.2, gossipDuplication: 0.05, latencyMs: [1, 100], maxLinks: 6, gossipDegree: 5 } as const
+    const air = { gossipLoss: 0.2, gossipDuplication: 0.05, latencyMs: [1, 100], maxLinks: 4, gossipDegree: 5 } as const
     this.mesh = new Mesh(virtualEnvironment(init.seed, { resolutionMs: 1 }), air)
     this.operations = new OperationLog(this.#clock)
     this.#logger = { ...silentLogger, debug: (line) => void (this.refusals += line.startsWith('refused') ? 1 : 0) }
