@@ -3,6 +3,7 @@ import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { MemoryChannel, MemoryChannelEnd } from './memory-channel.js'
 import type { GossipMessage } from './network.js'
+import { sample } from './sample.js'
 
 /** What the air between the nodes is like. */
 export interface MemoryHubInit {
@@ -220,20 +221,9 @@ export class MemoryHub {
     const hear = (again: boolean): void => {
       if (!link.broken) this.#nodes.get(to)?.hear(message, from, again)
     }
-    this.#after(this.latencyMs(), () => hear(false))
-    if (isDoubled) this.#after(2 * this.latencyMs(), () => hear(true))
-  }
-
-  /** Up to `count` of the items, at random; the items are shuffled for it. */
-  draw<Item>(items: Item[], count: number): Item[] {
-    if (count >= items.length) return items
-    const { random } = this.#init.environment
-    for (let at = 0; at < count; at++) {
-      const other = at + Math.floor(random.float() * (items.length - at))
-      const [a, b] = [items[at], items[other]]
-      if (a !== undefined && b !== undefined) [items[at], items[other]] = [b, a]
-    }
-    return items.slice(0, count)
+    const onceMs = this.latencyMs()
+    this.#after(onceMs, () => hear(false))
+    if (isDoubled) this.#after(onceMs + this.latencyMs(), () => hear(true))
   }
 
   #linksOf(nodeId: NodeId): Map<NodeId, MemoryLink> {
@@ -269,7 +259,7 @@ export class MemoryHub {
     const free = this.#init.maxLinks - this.#linksOf(nodeId).size
     if (free <= 0 || !this.#nodes.has(nodeId)) return
     const candidates = [...this.#nodes.keys()].filter((peer) => this.#canLink(nodeId, peer))
-    for (const peer of this.draw(candidates, free)) this.connect(nodeId, peer)
+    for (const peer of sample(this.#init.environment.random, candidates, free)) this.connect(nodeId, peer)
   }
 
   /** However many links a node has by now: else parts that were apart long enough to fill up would stay apart. */

@@ -19,6 +19,7 @@ import {
   type ServeOptions,
   type Unsubscribe
 } from './network.js'
+import { sample } from './sample.js'
 
 export { MemoryHub }
 
@@ -189,7 +190,7 @@ export class MemoryNetwork implements Network {
     const subscribers = this.peers().filter(
       (peer) => peer !== sender && this.#hub.node(peer)?.subscribes(message.topic) === true
     )
-    const receivers = this.#hub.draw(subscribers, this.#hub.gossipDegree)
+    const receivers = sample(this.#hub.environment.random, subscribers, this.#hub.gossipDegree)
     for (const peer of receivers) {
       this.#traffic.sentBytes += message.data.byteLength
       this.#hub.carryGossip(message, this.nodeId, peer)

@@ -98,7 +98,8 @@ export class RecordRun {
     const { nodes } = this.#init
     const hostileCount = Math.max(2, Math.round(hostilePart * nodes))
     const keyPairs = await Promise.all(Array.from({ length: nodes }, (_, number) => keyPairOf(number)))
-    for (const [number, keyPair] of keyPairs.slice(hostileCount).entries()) this.#addHonest(number + hostileCount, keyPair)
+    for (const [number, keyPair] of keyPairs.slice(hostileCount).entries())
+      this.#addHonest(number + hostileCount, keyPair)
     for (const [number, keyPair] of keyPairs.slice(0, hostileCount).entries()) this.#addHostile(number, keyPair)
     for (const member of this.honest) await this.#start(member)
     for (const member of this.hostile) member.start()

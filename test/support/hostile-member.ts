@@ -25,6 +25,11 @@ export interface HostileInit {
   readonly onAttack: (name: string) => void
 }
 
+type SyncAttackName = keyof typeof syncAttacks
+const syncAttackNames = Object.keys(syncAttacks) as SyncAttackName[]
+/** All attacks. */
+export const attackNames: readonly string[] = [...gossipAttacks.keys(), ...syncAttackNames]
+
 /** Entries of others that it remembers. */
 const maxCaptured = 200
 
@@ -53,7 +58,7 @@ export class HostileMember {
     this.network.subscribe(topic, ({ data }) => this.#capture(data))
     this.network.serve(syncProtocol, (channel) => this.#answer(channel), { maxFrameBytes: maxGossipBytes })
     this.network.start()
-    this.#timer = every(hub.environment, periodMs, () => this.#attack())
+    this.#timer = every(hub.environment, periodMs, () => this.#attackAtRandom())
   }
 
   stop(): void {
@@ -79,14 +84,23 @@ export class HostileMember {
     if (this.#captured.length > maxCaptured) this.#captured.shift()
   }
 
-  #attack(): void {
-    const { random } = this.#context
-    if (random.float() < 0.3) return void this.#beginRound()
-    const choices = [...gossipAttacks].filter(([, { makesEntries }]) => !(this.isQuiet && makesEntries))
-    const [name, attack] = pick(random, choices) ?? []
-    if (name === undefined || attack === undefined) return
+  /** One attack, by the name of an attack of `hostile-gossip.ts` or `hostile-sync.ts`, on whoever is linked. */
+  attack(name: string): void {
+    const attack = gossipAttacks.get(name)
+    if (attack === undefined) return void this.#beginRound(name as SyncAttackName)
     this.#init.onAttack(name)
     this.#gossip(attack)
+  }
+
+  #attackAtRandom(): void {
+    const { random } = this.#context
+    const names: readonly string[] = random.float() < 0.3 ? syncAttackNames : this.#gossipNames()
+    const name = pick(random, names)
+    if (name !== undefined) this.attack(name)
+  }
+
+  #gossipNames(): string[] {
+    return [...gossipAttacks].flatMap(([name, { makesEntries }]) => (this.isQuiet && makesEntries ? [] : [name]))
   }
 
   #gossip({ messages, isSplit }: GossipAttack): void {
@@ -101,24 +115,24 @@ export class HostileMember {
     }
   }
 
-  async #beginRound(): Promise<void> {
+  async #beginRound(name: SyncAttackName): Promise<void> {
     const peer = pick(this.#context.random, this.network.peers())
     if (peer === undefined) return
     try {
       const channel = await this.network.open(peer, syncProtocol, { maxFrameBytes: maxGossipBytes })
-      await this.#round(channel, true)
+      await this.#round(name, channel, true)
     } catch {
       // Hung up on, or the link is down.
     }
   }
 
   async #answer(channel: Channel): Promise<void> {
-    await this.#round(channel, false).catch(() => {})
+    const name = pick(this.#context.random, syncAttackNames)
+    if (name !== undefined) await this.#round(name, channel, false).catch(() => {})
   }
 
-  async #round(channel: Channel, isOurs: boolean): Promise<void> {
+  async #round(name: SyncAttackName, channel: Channel, isOurs: boolean): Promise<void> {
     const { clock } = this.#init.hub.environment
-    const name = pick(this.#context.random, Object.keys(syncAttacks) as (keyof typeof syncAttacks)[]) ?? 'silent'
     this.#init.onAttack(name)
     await attackRound(name, { context: this.#context, channel, clock, isOurs })
   }

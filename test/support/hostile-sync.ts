@@ -62,7 +62,8 @@ export const syncAttacks = {
   outOfTurn: finish,
   /** A list of digests without an end. */
   async endlessDigests(round) {
-    for (let count = 0; count < attackMessages; count++) await send(round, { type: 'digests', digests: [], last: false })
+    for (let count = 0; count < attackMessages; count++)
+      await send(round, { type: 'digests', digests: [], last: false })
   },
   /** A list of state vectors without an end. */
   async endlessVectors(round) {
