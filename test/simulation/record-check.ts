@@ -31,6 +31,7 @@ export function problemsOf(run: RecordRun): string[] {
     ...run.ledger.violations,
     ...run.ledger.missing(find).map((line) => `an acknowledged write is gone: ${line}`),
     ...unsigned(one),
+    ...quarrels(run),
     ...oversized(run)
   ]
 }
@@ -45,6 +46,15 @@ function unsigned(node: RecordNode): string[] {
       return !verifyEntry(verifier, position, openEntry(value))
     })
     return forged.map(({ key }) => `nobody signed what ${key} is said to have written on ${page}`)
+  })
+}
+
+/** Honest nodes that hung up on each other: what a hostile member gave them to pass on is not their fault. */
+function quarrels(run: RecordRun): string[] {
+  const hostile = new Set(run.hostile.map(({ network }) => network.nodeId))
+  return run.nodes.flatMap(({ number, document }) => {
+    const wronged = document.conduct().filter(({ peer, hangUps }) => hangUps > 0 && !hostile.has(peer))
+    return wronged.map(({ peer, lastFault }) => `node ${number} hung up on honest ${peer}: ${lastFault}`)
   })
 }
 

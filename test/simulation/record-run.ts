@@ -26,7 +26,7 @@ export interface RunInit {
 }
 
 /** How long the storm lasts, ms of virtual time. */
-export const stormMs = 120_000
+const stormMs = 120_000
 /** Every node has written its first entry after this, ms. */
 const firstEntriesMs = 30_000
 /** When the mesh is split, and when it is whole again, ms. */
@@ -183,7 +183,7 @@ export class RecordRun {
     const otherPages = [...new Set(victims.map(statePage)), ...ownPages, sharedPage(1)]
     const onAttack = (name: string): void => {
       this.attacks.set(name, (this.attacks.get(name) ?? 0) + 1)
-      this.operations.add(`hostile ${number}: ${name}`)
+      this.operations.add(`hostile ${number} ${keyPair.nodeId}: ${name}`)
     }
     const { hub } = this.mesh
     const init = { hub, keyPair, topic: recordTopic, ownPages, otherPages, victims, periodMs: 2000, onAttack }

@@ -2,8 +2,9 @@
 import { sleep, type Clock } from '../../src/core/environment.js'
 import type { PageId } from '../../src/core/ids.js'
 import type { Channel } from '../../src/net/network.js'
-import type { StateVector } from '../../src/record/page.js'
-import { encodeSync, type SyncMessage } from '../../src/record/wire.js'
+import { tagBytes } from '../../src/record/page.js'
+import { sliceDigestBytes } from '../../src/record/slices.js'
+import { encodeSync, saltBytes, shortDigestBytes, type SyncMessage } from '../../src/record/sync-messages.js'
 import { below, pick, type HostileContext } from './hostile-context.js'
 import { forgeries, type UpdateAttack } from './hostile-updates.js'
 
@@ -28,25 +29,43 @@ function send({ channel }: HostileRound, message: SyncMessage): Promise<void> {
 }
 
 /** As an honest initiator begins, but with digests of chance; a responder first waits for nothing. */
-async function begin(round: HostileRound): Promise<void> {
-  if (!round.isOurs) return
-  const { random, otherPages, ownPages } = round.context
-  const digests = [...otherPages, ...ownPages].map((page) => [page, random.bytes(16)] as const)
-  await send(round, { type: 'digests', digests, last: true })
+/** In the order that a list of pages must have. */
+function pagesOf({ otherPages, ownPages }: HostileContext): PageId[] {
+  return [...new Set([...otherPages, ...ownPages])].toSorted()
 }
 
+/** As an honest peer begins or answers, but with digests of chance. */
+async function begin(round: HostileRound): Promise<void> {
+  const { random } = round.context
+  const pages = pagesOf(round.context)
+  if (!round.isOurs) {
+    const items = pages.map((page) => [page, random.bytes(shortDigestBytes)] as const)
+    return send(round, { type: 'pages', items, last: true })
+  }
+  await send(round, { type: 'open', salt: random.bytes(saltBytes), digest: random.bytes(16) })
+  const items = pages.map((page) => ({ page, bits: 0, digests: random.bytes(sliceDigestBytes) }))
+  await send(round, { type: 'slices', items, last: true })
+}
+
+/** Says that it knows every writer up to this clock, or, when it began the round, which entries it wants. */
 async function claim(round: HostileRound, clock: number): Promise<void> {
   const { random, captured } = round.context
-  const vectors = new Map<PageId, Map<number, { clock: number; tag: Uint8Array }>>()
-  for (const { page, chain } of captured) {
-    const vector = vectors.get(page) ?? new Map<number, { clock: number; tag: Uint8Array }>()
-    vectors.set(page, vector.set(chain.client, { clock, tag: random.bytes(8) }))
+  if (round.isOurs) {
+    const items = clock > 0 ? [] : pagesOf(round.context).map((page) => ({ page, rows: undefined }))
+    return send(round, { type: 'wants', items, last: true })
   }
-  await send(round, { type: 'vectors', vectors: [...vectors], last: true })
+  const items = pagesOf(round.context).map((page) => {
+    const clients = new Set(captured.filter((one) => one.page === page).map(({ chain }) => chain.client))
+    const rows = [...clients]
+      .toSorted((a, b) => a - b)
+      .map((client) => ({ client, clock, tag: random.bytes(tagBytes) }))
+    return { page, bits: 0, slices: [0], rows }
+  })
+  await send(round, { type: 'vectors', items, last: true })
 }
 
 async function finish(round: HostileRound): Promise<void> {
-  await send(round, { type: 'done' })
+  await send(round, { type: 'done', more: false })
   await round.channel.close()
 }
 
@@ -62,15 +81,14 @@ export const syncAttacks = {
   outOfTurn: finish,
   /** A list of digests without an end. */
   async endlessDigests(round) {
-    for (let count = 0; count < attackMessages; count++)
-      await send(round, { type: 'digests', digests: [], last: false })
+    for (let count = 0; count < attackMessages; count++) await send(round, { type: 'pages', items: [], last: false })
   },
   /** A list of state vectors without an end. */
   async endlessVectors(round) {
     await begin(round)
-    const vector: StateVector = new Map([[7, { clock: 1, tag: new Uint8Array(8) }]])
-    const vectors = round.context.otherPages.map((page) => [page, vector] as const)
-    for (let count = 0; count < attackMessages; count++) await send(round, { type: 'vectors', vectors, last: false })
+    const row = { client: 7, clock: 1, tag: new Uint8Array(tagBytes) }
+    const items = pagesOf(round.context).map((page) => ({ page, bits: 0, slices: [0], rows: [row] }))
+    for (let count = 0; count < attackMessages; count++) await send(round, { type: 'vectors', items, last: false })
   },
   /** Claims to know everything, so that it is told nothing. */
   async knowsAll(round) {
@@ -90,7 +108,7 @@ export const syncAttacks = {
     const attacks = Object.values<UpdateAttack>(forgeries)
     for (let count = 0; count < 20; count++) {
       const update = pick(round.context.random, attacks)?.(round.context)
-      if (update !== undefined) await send(round, { type: 'updates', updates: [update] })
+      if (update !== undefined) await send(round, { type: 'updates', items: [update] })
     }
     await claim(round, 0)
     await finish(round)
@@ -100,14 +118,14 @@ export const syncAttacks = {
     await begin(round)
     for (let count = 0; count < attackMessages; count++) {
       const update = forgeries.forged(round.context)
-      if (update !== undefined) await send(round, { type: 'updates', updates: [update] })
+      if (update !== undefined) await send(round, { type: 'updates', items: [update] })
     }
   },
   /** Just often enough not to be given up. */
   async dripping(round) {
     await begin(round)
     for (let sentMs = 0; sentMs < attackMs; sentMs += 4000) {
-      await send(round, { type: 'updates', updates: [] })
+      await send(round, { type: 'updates', items: [] })
       await sleep(round.clock, 4000)
     }
   }
