@@ -3,6 +3,7 @@ import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { MemoryChannel, MemoryChannelEnd } from './memory-channel.js'
 import type { GossipMessage } from './network.js'
+import { sample } from './sample.js'
 
 /** What the air between the nodes is like. */
 export interface MemoryHubInit {
@@ -16,6 +17,8 @@ export interface MemoryHubInit {
   readonly gossipDuplication?: number
   /** Links that a node makes by itself; it takes any number from others. Default: to everyone. */
   readonly maxLinks?: number
+  /** Neighbours that a node hands a gossip message to, drawn anew for each. Default: all. */
+  readonly gossipDegree?: number
 }
 
 /** A gossip message on its way; `id` is the hash of topic and data. */
@@ -36,6 +39,10 @@ export interface MemoryNode {
   mayLink(peer: NodeId): boolean
   /** Whether it wants the gossip of a topic. */
   subscribes(topic: string): boolean
+  /** Whether this message would be nothing new to it. */
+  hasHeard(id: string): boolean
+  /** Bytes of gossip came in that are not worth a look. */
+  countReceived(bytes: number): void
   /** Takes a gossip message, `again` when it is a duplicate that slipped through. */
   hear(message: MemoryGossip, sender: NodeId, again: boolean): void
   /** Takes the other end of a channel and returns the opener's, or undefined when it does not serve the protocol. */
@@ -53,6 +60,8 @@ export interface MemoryLink {
 
 /** How long a lost link stays down at least, in ms. */
 const relinkMs = 100
+/** Lost links that a node makes again as soon as it can. */
+const redialledLinks = 2
 /** How long a peer that was hung up on stays away, in ms, as with libp2p. */
 const holdMs = 60_000
 
@@ -63,15 +72,34 @@ export class MemoryHub {
   readonly #links = new Map<NodeId, Map<NodeId, MemoryLink>>()
   readonly #cuts = new Set<string>()
   readonly #isolated = new Set<NodeId>()
+  /** The part of the mesh that a node is in while it is partitioned; a node in none reaches all. */
+  #partOf: ReadonlyMap<NodeId, number> = new Map()
+  /** Links that a cut took, by who had dialled: they come back when they can, as with libp2p. */
+  readonly #lost = new Map<NodeId, Set<NodeId>>()
+  /** Nodes that are about to look for links. */
+  readonly #relinking = new Set<NodeId>()
   /** Who does not want to hear of whom, and until when: `<holder> <held>`. */
   readonly #heldUntilMs = new Map<string, number>()
 
+  #carried = 0
+
   constructor(init: MemoryHubInit) {
-    this.#init = { latencyMs: [1, 5], gossipLoss: 0, gossipDuplication: 0, maxLinks: Infinity, ...init }
+    const defaults = { latencyMs: [1, 5], gossipLoss: 0, gossipDuplication: 0 } as const
+    this.#init = { ...defaults, maxLinks: Infinity, gossipDegree: Infinity, ...init }
   }
 
   get environment(): Environment {
     return this.#init.environment
+  }
+
+  /** Gossip messages that were handed to a link, lost ones included. */
+  get carried(): number {
+    return this.#carried
+  }
+
+  /** Neighbours that a node hands a gossip message to. */
+  get gossipDegree(): number {
+    return this.#init.gossipDegree
   }
 
   /** Cuts the cable between two nodes: nothing passes, and both notice after one latency. */
@@ -93,6 +121,22 @@ export class MemoryHub {
     for (const peer of this.#linksOf(node).keys()) this.#breakSoon(node, peer)
   }
 
+  /** Splits the mesh: who is in different parts does not reach each other. Takes the place of the partition before. */
+  partition(parts: readonly (readonly NodeId[])[]): void {
+    this.#partOf = new Map(parts.flatMap((part, number) => part.map((node) => [node, number] as const)))
+    for (const [node, links] of this.#links) {
+      for (const peer of links.keys()) if (this.#isParted(node, peer)) this.#breakSoon(node, peer)
+    }
+  }
+
+  /** Mends every cable, and ends every isolation and partition. */
+  healAll(): void {
+    this.#cuts.clear()
+    this.#isolated.clear()
+    this.#partOf = new Map()
+    for (const node of this.#nodes.keys()) this.relinkSoon(node)
+  }
+
   /** Draws how long something takes, in ms. */
   latencyMs(): number {
     const [least, most] = this.#init.latencyMs
@@ -111,6 +155,7 @@ export class MemoryHub {
     for (const peer of this.#linksOf(nodeId).keys()) this.unlink(nodeId, peer, 'The node was stopped')
     this.#nodes.delete(nodeId)
     this.#links.delete(nodeId)
+    this.#lost.delete(nodeId)
   }
 
   /** A running node by its id. */
@@ -169,18 +214,29 @@ export class MemoryHub {
   /** Carries a gossip message over one link, or loses it, or brings it twice. */
   carryGossip(message: MemoryGossip, from: NodeId, to: NodeId): void {
     const link = this.link(from, to)
+    const receiver = this.#nodes.get(to)
     const { random } = this.#init.environment
-    if (link === undefined || random.float() < this.#init.gossipLoss) return
+    this.#carried++
+    if (link === undefined || receiver === undefined || random.float() < this.#init.gossipLoss) return
+    const isDoubled = random.float() < this.#init.gossipDuplication
+    // What is known now is known on arrival: most of a flood needs no timer.
+    if (!isDoubled && receiver.hasHeard(message.id)) return receiver.countReceived(message.data.byteLength)
     const hear = (again: boolean): void => {
       if (!link.broken) this.#nodes.get(to)?.hear(message, from, again)
     }
-    this.#after(this.latencyMs(), () => hear(false))
-    if (random.float() < this.#init.gossipDuplication) this.#after(2 * this.latencyMs(), () => hear(true))
+    const onceMs = this.latencyMs()
+    this.#after(onceMs, () => hear(false))
+    if (isDoubled) this.#after(onceMs + this.latencyMs(), () => hear(true))
   }
 
   /** A node looks for links that it may have by now. */
   relinkSoon(nodeId: NodeId): void {
-    this.#after(relinkMs + this.latencyMs(), () => this.#linkUp(nodeId))
+    if (this.#relinking.has(nodeId)) return
+    this.#relinking.add(nodeId)
+    this.#after(relinkMs + this.latencyMs(), () => {
+      this.#relinking.delete(nodeId)
+      this.#linkUp(nodeId)
+    })
   }
 
   #linksOf(nodeId: NodeId): Map<NodeId, MemoryLink> {
@@ -188,11 +244,23 @@ export class MemoryHub {
   }
 
   #canLink(one: NodeId, two: NodeId): boolean {
-    const running = this.#nodes.has(one) && this.#nodes.has(two) && one !== two
-    const cut = this.#isolated.has(one) || this.#isolated.has(two) || this.#cuts.has(pairOf(one, two))
-    const held = this.#holds(one, two) || this.#holds(two, one)
-    const guarded = this.#nodes.get(one)?.mayLink(two) !== true || this.#nodes.get(two)?.mayLink(one) !== true
-    return running && !cut && !held && !guarded && !this.#linksOf(one).has(two)
+    if (one === two || !this.#nodes.has(one) || !this.#nodes.has(two) || this.#linksOf(one).has(two)) return false
+    const isHeld = this.#heldUntilMs.size > 0 && (this.#holds(one, two) || this.#holds(two, one))
+    return !isHeld && !this.#isCut(one, two) && this.#mayLink(one, two)
+  }
+
+  #mayLink(one: NodeId, two: NodeId): boolean {
+    return this.#nodes.get(one)?.mayLink(two) === true && this.#nodes.get(two)?.mayLink(one) === true
+  }
+
+  #isCut(one: NodeId, two: NodeId): boolean {
+    if (this.#isolated.has(one) || this.#isolated.has(two) || this.#isParted(one, two)) return true
+    return this.#cuts.size > 0 && this.#cuts.has(pairOf(one, two))
+  }
+
+  #isParted(one: NodeId, two: NodeId): boolean {
+    const [a, b] = [this.#partOf.get(one), this.#partOf.get(two)]
+    return a !== undefined && b !== undefined && a !== b
   }
 
   #holds(holder: NodeId, held: NodeId): boolean {
@@ -204,27 +272,27 @@ export class MemoryHub {
   #linkUp(nodeId: NodeId): void {
     const wanted = this.#nodes.get(nodeId)?.wanted ?? []
     for (const peer of wanted) if (this.#canLink(nodeId, peer)) this.connect(nodeId, peer)
+    this.#redialLost(nodeId)
     const free = this.#init.maxLinks - this.#linksOf(nodeId).size
     if (free <= 0 || !this.#nodes.has(nodeId)) return
     const candidates = [...this.#nodes.keys()].filter((peer) => this.#canLink(nodeId, peer))
-    for (const peer of this.#draw(candidates, free)) this.connect(nodeId, peer)
+    for (const peer of sample(this.#init.environment.random, candidates, free)) this.connect(nodeId, peer)
   }
 
-  /** Up to `count` of the items, at random. */
-  #draw<Item>(items: Item[], count: number): Item[] {
-    const { random } = this.#init.environment
-    for (let at = 0; at < Math.min(count, items.length); at++) {
-      const other = at + Math.floor(random.float() * (items.length - at))
-      const [a, b] = [items[at], items[other]]
-      if (a !== undefined && b !== undefined) [items[at], items[other]] = [b, a]
-    }
-    return items.slice(0, count)
+  /** However many links a node has by now: else parts that were apart long enough to fill up would stay apart. */
+  #redialLost(nodeId: NodeId): void {
+    const reachable = [...(this.#lost.get(nodeId) ?? [])].filter((peer) => this.#canLink(nodeId, peer))
+    if (reachable.length === 0) return
+    this.#lost.delete(nodeId)
+    for (const peer of reachable.slice(0, redialledLinks)) this.connect(nodeId, peer)
   }
 
   #breakSoon(one: NodeId, two: NodeId): void {
     const link = this.#linksOf(one).get(two)
     if (link === undefined || link.broken) return
     link.broken = true
+    const [dialler, dialled] = link.ends
+    this.#lost.set(dialler, (this.#lost.get(dialler) ?? new Set()).add(dialled))
     this.#after(this.latencyMs(), () => {
       if (this.#linksOf(one).get(two) === link) this.unlink(one, two, 'The link broke')
     })

@@ -22,6 +22,7 @@ import {
   type ServeOptions,
   type Unsubscribe
 } from './network.js'
+import { sample } from './sample.js'
 
 export { MemoryHub }
 
@@ -181,6 +182,8 @@ export class MemoryNetwork implements Network {
       linkDown: (peer) => this.#listeners.tell({ type: 'disconnected', peer }),
       mayLink: (peer) => this.#guard.mayLink(peer),
       subscribes: (topic) => this.#topics.has(topic),
+      hasHeard: (id) => (this.#seen.get(id) ?? 0) > this.#clock.monotonic(),
+      countReceived: (bytes) => void (this.#traffic.receivedBytes += bytes),
       hear: (message, sender, again) => this.#hear(message, sender, again),
       accept: (protocol, link, opener, from) => this.#accept(protocol, link, opener, from)
     }
@@ -205,12 +208,13 @@ export class MemoryNetwork implements Network {
 
   /** Hands a message to all neighbours that subscribe to its topic, except to whom it came from. */
   #forward(message: MemoryGossip, sender?: NodeId): number {
-    const receivers = this.peers().filter(
+    const subscribers = this.peers().filter(
       (peer) =>
         peer !== sender &&
         this.#hub.node(peer)?.subscribes(message.topic) === true &&
         this.#guard.mayUse(peer, message.topic)
     )
+    const receivers = sample(this.#hub.environment.random, subscribers, this.#hub.gossipDegree)
     for (const peer of receivers) {
       this.#traffic.sentBytes += message.data.byteLength
       this.#hub.carryGossip(message, this.nodeId, peer)

@@ -31,6 +31,8 @@ export interface SharedDocumentComponents {
   readonly log: EntryLog
   /** Who may write what. @default everybody everything */
   readonly authority?: Authority
+  /** Verifies the signatures of entries. @default one of its own */
+  readonly verifier?: SignatureVerifier
   readonly environment: Environment
   readonly logger: Logger
 }
@@ -61,7 +63,7 @@ export class SharedDocument implements Startable {
     this.#init = init
     this.#authority = components.authority ?? openAuthority
     this.#policy = new Policy(this.#authority)
-    this.#store = new PageStore(this.#policy, new SignatureVerifier(), logger)
+    this.#store = new PageStore(this.#policy, components.verifier ?? new SignatureVerifier(), logger)
     this.#replication = new Replication(
       { network, environment, logger, store: this.#store, ingest: (updates) => this.#ingest(updates) },
       init

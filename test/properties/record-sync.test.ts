@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, inject, test } from 'vitest'
 import { parsePageId } from '../../src/core/ids.js'
 import { noteKind } from '../unit/record/fixtures.js'
-import { agree, emptyDisk, virtualMesh, type RecordNode, type VirtualMesh } from '../unit/record/mesh.js'
+import { agree, emptyDisk, imageOf, virtualMesh, type RecordNode, type VirtualMesh } from '../unit/record/mesh.js'
 
 /** Something that happens to a mesh. Numbers name nodes and pages, taken modulo how many there are. */
 type Step =
@@ -108,7 +108,7 @@ class Run {
 
   /** With `kill`, the disk is as it was at that moment: nothing that was under way gets there. */
   async #restart(one: RecordNode, kill: boolean): Promise<void> {
-    const disk = kill ? { ...one.disk } : one.disk
+    const disk = kill ? imageOf(one.disk) : one.disk
     if (kill) {
       this.#dead.add(one)
       one.network.stop()

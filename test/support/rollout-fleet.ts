@@ -11,7 +11,7 @@ import { Reconciler, type ReconcilerInit } from '../../src/rollout/reconciler.js
 import type { StatusBody } from '../../src/rollout/status.js'
 import { DeploymentTracker } from '../../src/rollout/tracker.js'
 import { TransferSlots } from '../../src/rollout/transfer-slots.js'
-import { emptyDisk, virtualMesh, type Disk, type RecordNode, type VirtualMesh } from '../unit/record/mesh.js'
+import { emptyDisk, imageOf, virtualMesh, type Disk, type RecordNode, type VirtualMesh } from '../unit/record/mesh.js'
 import { FakeBlobs, FakeRuntime, type FakeCatalog } from './fakes.js'
 import type { VirtualClock } from './virtual-clock.js'
 
@@ -158,7 +158,7 @@ export class RolloutFleet {
 
   /** The node again, from its disk, as after the end of its process at this very moment. */
   async restart(node: FleetNode, options: FleetNodeOptions = {}, whenStopped?: () => void): Promise<FleetNode> {
-    const disk = { ...node.record.disk }
+    const disk = imageOf(node.record.disk)
     await this.clock.run(node.stop())
     whenStopped?.()
     return this.#start(node.record.number, disk, node.blobs, options)

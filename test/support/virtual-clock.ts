@@ -2,8 +2,6 @@ import '../../src/core/polyfill.js'
 import type { Clock, Environment, Random, Timer } from '../../src/core/environment.js'
 
 interface Entry {
-  readonly dueMs: number
-  readonly order: number
   /** Undefined once it has run or was cancelled. */
   callback: (() => void) | undefined
 }
@@ -14,21 +12,30 @@ export interface VirtualClockOptions {
   readonly startMs?: number
   /** Turns of the event loop between two moments: each lets all promises run; work that leaves the process may need more. */
   readonly settleTurns?: number
+  /**
+   * Timers run at whole multiples of this, ms, never too early, as those of Node do with 1. Everything of one moment runs
+   * before promises settle, so that a large simulation settles a thousand times a second and not once for each message.
+   * @default none: a timer runs at the very moment it was set for
+   */
+  readonly resolutionMs?: number
 }
 
 /** A clock that stands still until it is advanced; timers then run in order, and promises settle in between. */
 export class VirtualClock implements Clock {
   readonly #startMs: number
   readonly #settleTurns: number
+  readonly #resolutionMs: number
   #elapsedMs = 0
-  #order = 0
-  /** A binary heap by due time, then by age. */
-  readonly #heap: Entry[] = []
+  /** Moments at which something is due: a binary heap. */
+  readonly #moments: number[] = []
+  /** What is due at a moment, oldest first. */
+  readonly #due = new Map<number, Entry[]>()
   #pending = 0
 
   constructor(options: VirtualClockOptions = {}) {
     this.#startMs = options.startMs ?? 1_750_000_000_000
     this.#settleTurns = options.settleTurns ?? 1
+    this.#resolutionMs = options.resolutionMs ?? 0
   }
 
   /** Timers that have not run. */
@@ -45,8 +52,14 @@ export class VirtualClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    const entry: Entry = { dueMs: this.#elapsedMs + Math.max(0, delayMs), order: this.#order++, callback }
-    this.#push(entry)
+    const entry: Entry = { callback }
+    const dueMs = this.#rounded(this.#elapsedMs + Math.max(0, delayMs))
+    const others = this.#due.get(dueMs)
+    if (others !== undefined) others.push(entry)
+    else {
+      this.#due.set(dueMs, [entry])
+      this.#push(dueMs)
+    }
     this.#pending++
     return { cancel: () => void this.#take(entry) }
   }
@@ -55,8 +68,8 @@ export class VirtualClock implements Clock {
   async advance(ms: number): Promise<void> {
     const endMs = this.#elapsedMs + ms
     await this.settle()
-    for (let next = this.#heap[0]; next !== undefined && next.dueMs <= endMs; next = this.#heap[0]) {
-      this.#elapsedMs = Math.max(this.#elapsedMs, next.dueMs)
+    for (let next = this.#moments[0]; next !== undefined && next <= endMs; next = this.#moments[0]) {
+      this.#elapsedMs = Math.max(this.#elapsedMs, next)
       this.#runDue()
       await this.settle()
     }
@@ -71,9 +84,9 @@ export class VirtualClock implements Clock {
     const limit = this.#elapsedMs + limitMs
     await this.settle()
     while (!state.settled) {
-      const next = this.#heap[0]
-      if (next === undefined || next.dueMs > limit) throw new Error(`Not settled within ${limitMs} ms of virtual time`)
-      await this.advance(next.dueMs - this.#elapsedMs)
+      const next = this.#moments[0]
+      if (next === undefined || next > limit) throw new Error(`Not settled within ${limitMs} ms of virtual time`)
+      await this.advance(next - this.#elapsedMs)
     }
     return promise
   }
@@ -85,9 +98,11 @@ export class VirtualClock implements Clock {
 
   /** All timers of one moment, before promises get their turn: as in Node when the process was busy. */
   #runDue(): void {
-    for (let next = this.#heap[0]; next !== undefined && next.dueMs <= this.#elapsedMs; next = this.#heap[0]) {
-      const entry = this.#pop()
-      if (entry !== undefined) this.#take(entry)?.()
+    for (let next = this.#moments[0]; next !== undefined && next <= this.#elapsedMs; next = this.#moments[0]) {
+      // What is set meanwhile for this very moment is added to the list that is being run.
+      for (const entry of this.#due.get(next) ?? []) this.#take(entry)?.()
+      this.#due.delete(next)
+      this.#pop()
     }
   }
 
@@ -99,9 +114,13 @@ export class VirtualClock implements Clock {
     return callback
   }
 
-  #push(entry: Entry): void {
-    const heap = this.#heap
-    let at = heap.push(entry) - 1
+  #rounded(dueMs: number): number {
+    return this.#resolutionMs === 0 ? dueMs : Math.ceil(dueMs / this.#resolutionMs) * this.#resolutionMs
+  }
+
+  #push(moment: number): void {
+    const heap = this.#moments
+    let at = heap.push(moment) - 1
     while (at > 0) {
       const parent = (at - 1) >> 1
       if (!this.#swapIfEarlier(at, parent)) return
@@ -109,31 +128,28 @@ export class VirtualClock implements Clock {
     }
   }
 
-  #pop(): Entry | undefined {
-    const heap = this.#heap
-    const first = heap[0]
+  #pop(): void {
+    const heap = this.#moments
     const last = heap.pop()
-    if (first === undefined || last === undefined || heap.length === 0) return first
+    if (last === undefined || heap.length === 0) return
     heap[0] = last
     for (let at = 0; ;) {
       const [left, right] = [2 * at + 1, 2 * at + 2]
       const child = right < heap.length && this.#isEarlier(right, left) ? right : left
-      if (child >= heap.length || !this.#swapIfEarlier(child, at)) return first
+      if (child >= heap.length || !this.#swapIfEarlier(child, at)) return
       at = child
     }
   }
 
   #isEarlier(one: number, two: number): boolean {
-    const [a, b] = [this.#heap[one], this.#heap[two]]
-    if (a === undefined || b === undefined) return false
-    return a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.order < b.order)
+    return (this.#moments[one] ?? Infinity) < (this.#moments[two] ?? Infinity)
   }
 
   #swapIfEarlier(child: number, parent: number): boolean {
-    const [a, b] = [this.#heap[child], this.#heap[parent]]
-    if (a === undefined || b === undefined || !this.#isEarlier(child, parent)) return false
-    this.#heap[child] = b
-    this.#heap[parent] = a
+    const [a, b] = [this.#moments[child], this.#moments[parent]]
+    if (a === undefined || b === undefined || a >= b) return false
+    this.#moments[child] = b
+    this.#moments[parent] = a
     return true
   }
 }

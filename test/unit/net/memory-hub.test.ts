@@ -90,6 +90,34 @@ describe('the memory hub', () => {
     expect(nodes.map((node) => node.peers().length)).toEqual([4, 4, 4, 4, 4])
   })
 
+  test('[SIM-8] a mesh in parts has no link between them, and has again after the heal though each part filled up', async () => {
+    const { clock, hub, nodes, id, heard } = world(9, 60, { maxLinks: 3 })
+    await clock.advance(100)
+    const parts = [0, 1, 2].map((part) => nodes.flatMap((_, index) => (index % 3 === part ? [id(index)] : [])))
+    const isSplit = (): boolean =>
+      nodes.every((node, index) => node.peers().every((peer) => parts[index % 3]?.includes(peer)))
+    hub.partition(parts)
+    await clock.advance(10_000)
+    expect(isSplit()).toBe(true)
+    expect(Math.min(...nodes.map((node) => node.peers().length))).toBeGreaterThanOrEqual(3)
+    await publish(nodes[0], 'one part')
+    await clock.advance(1000)
+    hub.healAll()
+    await clock.advance(1000)
+    await publish(nodes[0], 'all')
+    await clock.advance(1000)
+    expect([heard('one part'), heard('all')]).toEqual([19, 59])
+  })
+
+  test('a message goes to as many neighbours as the hub allows, and still gets around', async () => {
+    const { clock, hub, nodes, heard } = world(10, 30, { gossipDegree: 4 })
+    await clock.advance(100)
+    await publish(nodes[0], 'news')
+    await clock.advance(1000)
+    expect(hub.carried).toBeLessThanOrEqual(4 * 30)
+    expect(heard('news')).toBeGreaterThan(20)
+  })
+
   test('a cable that is cut and healed at once still breaks the link, so that no channel has a hole', async () => {
     const { clock, hub, nodes, id } = world(4, 2)
     await clock.advance(10)

@@ -45,6 +45,14 @@ describe('the virtual clock', () => {
     expect(clock.monotonic()).toBe(100)
   })
 
+  test('with a resolution, timers run at whole multiples of it, never early, in the order they were set', async () => {
+    const clock = new VirtualClock({ resolutionMs: 10 })
+    const order: string[] = []
+    for (const delayMs of [19, 11, 20, 21]) clock.setTimer(delayMs, () => order.push(`${delayMs} ${clock.monotonic()}`))
+    await clock.advance(100)
+    expect(order).toEqual(['19 20', '11 20', '20 20', '21 30'])
+  })
+
   test('a cancelled timer does not run, and cancelling twice is harmless', async () => {
     const clock = new VirtualClock()
     let ran = false

@@ -38,9 +38,15 @@ export const stoneKind: PageKind<Note> = {
 export const notePage: PageId = parsePageId('note/a')
 export const stonePage: PageId = parsePageId('stone/a')
 
-/** The same key pair for the same number. */
+const keyPairs = new Map<number, Promise<KeyPair>>()
+
+/** The same key pair for the same number, 0 to 65 534; each is made once. */
 export function keyPairOf(number: number): Promise<KeyPair> {
-  return keyPairFromSeed(new Uint8Array(32).fill(number + 1))
+  const seed = new Uint8Array(32).fill((number + 1) & 0xff)
+  seed[0] = (seed[0] ?? 0) ^ ((number + 1) >> 8)
+  const keyPair = keyPairs.get(number) ?? keyPairFromSeed(seed)
+  keyPairs.set(number, keyPair)
+  return keyPair
 }
 
 /** What an entry made for a test can say. */

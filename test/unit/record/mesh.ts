@@ -6,24 +6,31 @@ import { silentLogger, type Logger } from '../../../src/core/logger.js'
 import { openAuthority, type Authority } from '../../../src/identity/authority.js'
 import type { SignedRoot } from '../../../src/identity/fleet-root.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
+import type { SignatureVerifier } from '../../../src/identity/signature.js'
 import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
 import type { EntryLog, LogRecord } from '../../../src/record/entry-log.js'
+import type { PageKind } from '../../../src/record/policy.js'
 import type { RootStorage } from '../../../src/record/root-file.js'
 import { RootKeeper, type RootKeeperInit } from '../../../src/record/root-keeper.js'
 import { SharedDocument, type SharedDocumentInit } from '../../../src/record/shared-document.js'
 import { VirtualClock, virtualEnvironment } from '../../support/virtual-clock.js'
-import { keyPairOf, noteKind, notePage, stoneKind } from './fixtures.js'
+import { keyPairOf, noteKind, notePage, stoneKind, type Note } from './fixtures.js'
 
-/** What survives a restart of a node; copy it to make an image of it. */
+/** What survives a restart of a node; `imageOf` makes an image of it. */
 export interface Disk {
-  records: readonly LogRecord[]
+  records: LogRecord[]
   /** While set, every sync fails. */
   failure?: MurmurateError | undefined
   /** How long a sync takes, ms of the clock. */
   syncMs: number
   /** The fleet roots that the node keeps. */
   roots?: readonly SignedRoot[]
+}
+
+/** The disk as it is at this moment; what a node writes later is not on it. */
+export function imageOf(disk: Disk): Disk {
+  return { ...disk, records: disk.records.slice() }
 }
 
 /** A log on such a disk: each sync takes a moment, so that things happen meanwhile. */
@@ -34,6 +41,7 @@ class MemoryLog implements EntryLog {
   #queue: LogRecord[] = []
   #tail: Promise<void> = Promise.resolve()
   #open = false
+  #size = 0
 
   constructor(clock: Clock, disk: Disk) {
     this.#clock = clock
@@ -41,13 +49,14 @@ class MemoryLog implements EntryLog {
   }
 
   get size(): number {
-    return this.#disk.records.reduce((sum, { update }) => sum + update.byteLength, 0)
+    return this.#size
   }
 
   open(onRecord: (record: LogRecord) => void): Promise<void> {
     this.#queue = []
     this.failure = undefined
     this.#open = true
+    this.#size = sizeOf(this.#disk.records)
     for (const record of this.#disk.records) onRecord(record)
     return Promise.resolve()
   }
@@ -59,7 +68,7 @@ class MemoryLog implements EntryLog {
   async flush(): Promise<void> {
     if (!this.#open) throw new MurmurateError('NOT_STARTED', 'The log is not open')
     const batch = this.#queue
-    if (batch.length > 0) this.#next(batch, () => [...this.#disk.records, ...batch])
+    if (batch.length > 0) this.#next(batch, () => this.#append(batch))
     await this.#tail
     if (this.failure !== undefined) throw this.failure
   }
@@ -68,7 +77,7 @@ class MemoryLog implements EntryLog {
     const batch = this.#queue
     this.#queue = []
     this.failure = undefined
-    this.#next(batch, () => records)
+    this.#next(batch, () => this.#put(records))
     await this.#tail
     if (this.failure !== undefined) throw this.failure
   }
@@ -77,14 +86,28 @@ class MemoryLog implements EntryLog {
     if (this.#open) await this.flush().finally(() => (this.#open = false))
   }
 
-  #next(batch: readonly LogRecord[], result: () => readonly LogRecord[]): void {
+  #append(records: readonly LogRecord[]): void {
+    this.#disk.records.push(...records)
+    this.#size += sizeOf(records)
+  }
+
+  #put(records: readonly LogRecord[]): void {
+    this.#disk.records = [...records]
+    this.#size = sizeOf(records)
+  }
+
+  #next(batch: readonly LogRecord[], write: () => void): void {
     this.#tail = this.#tail.then(async () => {
       if (this.#queue === batch) this.#queue = []
       await sleep(this.#clock, this.#disk.syncMs)
       this.failure ??= this.#disk.failure
-      if (this.failure === undefined) this.#disk.records = result()
+      if (this.failure === undefined) write()
     })
   }
+}
+
+function sizeOf(records: readonly LogRecord[]): number {
+  return records.reduce((sum, { update }) => sum + update.byteLength, 0)
 }
 
 /** Settings of a node in a test. */
@@ -101,6 +124,11 @@ export interface NodeOptions {
   readonly isOld?: boolean
   /** The number of the key that its links have, when it is not that of its entries. */
   readonly networkNumber?: number
+  /** Time and chance of its own. */
+  readonly environment?: Environment
+  readonly verifier?: SignatureVerifier
+  /** More kinds of pages than notes and stones. */
+  readonly kinds?: readonly PageKind<Note>[]
 }
 
 /** A node that is nothing but a shared document. */
@@ -139,7 +167,8 @@ export class Mesh<Env extends Environment> {
 
   /** A node with the key of this number; one that is made again with the same disk is the same node, restarted. */
   async node(number: number, options: NodeOptions = {}): Promise<RecordNode> {
-    const { environment, hub } = this
+    const { hub } = this
+    const environment = options.environment ?? this.environment
     const keyPair = await keyPairOf(number)
     const { nodeId } = await keyPairOf(options.networkNumber ?? number)
     const network = new MemoryNetwork({ nodeId, hub })
@@ -151,7 +180,15 @@ export class Mesh<Env extends Environment> {
       options.fleet === undefined ? undefined : new RootKeeper({ network, storage, environment, logger }, options.fleet)
     const authority = root ?? options.authority ?? openAuthority
     const document = new SharedDocument(
-      { network, keyPair, log, authority, environment, logger },
+      {
+        network,
+        keyPair,
+        log,
+        authority,
+        environment,
+        logger,
+        ...(options.verifier === undefined ? {} : { verifier: options.verifier })
+      },
       {
         topic: recordTopic,
         gossipTickMs: 100,
@@ -163,6 +200,7 @@ export class Mesh<Env extends Environment> {
     )
     document.register(noteKind)
     if (options.isOld !== true) document.register(stoneKind)
+    for (const kind of options.kinds ?? []) document.register(kind)
     return {
       number,
       keyPair,
