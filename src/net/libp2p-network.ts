@@ -16,7 +16,8 @@ import { Libp2pGossip, type GossipHandler } from './libp2p-gossip.js'
 import type { BuiltNode, Refusal } from './libp2p-node.js'
 import { Libp2pProtocols, type ChannelHandler } from './libp2p-protocols.js'
 import { Links, nodeIdOf } from './links.js'
-import type { Channel, Network, OpenOptions, PeerEvent, ServeOptions, Unsubscribe } from './network.js'
+import type { Channel, Network, OpenOptions, PeerEvent, ProbeResult, ServeOptions, Unsubscribe } from './network.js'
+import { probeAddresses } from './probe.js'
 import { Redialer } from './redial.js'
 import { TrafficMeter } from './traffic-meter.js'
 
@@ -133,6 +134,12 @@ export class Libp2pNetwork implements Network {
     const peer = await this.#dialer.connect([parsed], options)
     this.#redialer.keep(address, peer)
     return peer
+  }
+
+  async probe(peer: NodeId, options: AbortOptions = {}): Promise<ProbeResult> {
+    if (this.#node === undefined) throw new MurmurateError('NOT_STARTED', 'The network is not running')
+    const { clock } = this.#init.environment
+    return probeAddresses(this.#redialer.addressesOf(peer), { clock, timeoutMs: this.#knobs.probeMs, ...options })
   }
 
   async hangUp(peer: NodeId): Promise<void> {

@@ -2,7 +2,8 @@ import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { MemoryChannel, MemoryChannelEnd } from './memory-channel.js'
-import type { GossipMessage } from './network.js'
+import { SilentFaults } from './memory-faults.js'
+import type { GossipMessage, ProbeResult } from './network.js'
 
 /** What the air between the nodes is like. */
 export interface MemoryHubInit {
@@ -12,6 +13,8 @@ export interface MemoryHubInit {
   readonly latencyMs?: readonly [least: number, most: number]
   /** Part of the gossip that is lost on each hop, 0 to 1. Default 0. */
   readonly gossipLoss?: number
+  /** Part of the packets of channels that is lost, 0 to 1: TCP sends them again after 200 ms, 400 ms, 800 ms and so on. Default 0. */
+  readonly channelLoss?: number
   /** Part of the gossip that reaches a handler twice, 0 to 1. Default 0. */
   readonly gossipDuplication?: number
   /** Links that a node makes by itself; it takes any number from others. Default: to everyone. */
@@ -52,6 +55,10 @@ export interface MemoryLink {
 const relinkMs = 100
 /** How long a peer that was hung up on stays away, in ms, as with libp2p. */
 const holdMs = 60_000
+/** A link on which nothing is heard goes down after this time, in ms, as with libp2p. */
+const silentLinkMs = 40_000
+/** First wait of TCP before it sends a packet again, in ms, as in Linux; it doubles each time. */
+const retransmitMs = 200
 
 /** The air between the nodes of a simulation: who reaches whom, how fast, and what gets lost. */
 export class MemoryHub {
@@ -60,11 +67,12 @@ export class MemoryHub {
   readonly #links = new Map<NodeId, Map<NodeId, MemoryLink>>()
   readonly #cuts = new Set<string>()
   readonly #isolated = new Set<NodeId>()
+  readonly #faults = new SilentFaults()
   /** Who does not want to hear of whom, and until when: `<holder> <held>`. */
   readonly #heldUntilMs = new Map<string, number>()
 
   constructor(init: MemoryHubInit) {
-    this.#init = { latencyMs: [1, 5], gossipLoss: 0, gossipDuplication: 0, maxLinks: Infinity, ...init }
+    this.#init = { latencyMs: [1, 5], gossipLoss: 0, channelLoss: 0, gossipDuplication: 0, maxLinks: Infinity, ...init }
   }
 
   get environment(): Environment {
@@ -88,6 +96,57 @@ export class MemoryHub {
   isolate(node: NodeId): void {
     this.#isolated.add(node)
     for (const peer of this.#linksOf(node).keys()) this.#breakSoon(node, peer)
+  }
+
+  /** Nothing passes from one to the other any more, and nobody is told: the link goes down when it has been silent for long. */
+  mute(from: NodeId, to: NodeId): void {
+    const link = this.link(from, to)
+    this.#faults.mute(from, to)
+    this.#after(silentLinkMs, () => {
+      if (link === undefined || this.#faults.passes(from, to) || this.link(from, to) !== link) return
+      this.unlink(from, to, 'Nothing was heard')
+    })
+  }
+
+  /** It passes again; a link that went down meanwhile comes back by itself. */
+  unmute(from: NodeId, to: NodeId): void {
+    this.#faults.unmute(from, to)
+    for (const node of [from, to]) this.#relinkSoon(node)
+  }
+
+  /** A node stands still, as a process that was sent SIGSTOP: its links stay. Its timers are the test's own business. */
+  freeze(node: NodeId): void {
+    this.#faults.freeze(node)
+  }
+
+  /** It goes on, and finds what came meanwhile. */
+  thaw(node: NodeId): void {
+    this.#faults.thaw(node)
+  }
+
+  /** Something gets to a node, now or when it can. */
+  deliver(from: NodeId, to: NodeId, arrive: () => void): void {
+    this.#faults.deliver(from, to, arrive)
+  }
+
+  /** Whether one gets an answer of the other's process at this moment. */
+  answers(one: NodeId, two: NodeId): boolean {
+    return !this.#isCut(one, two) && this.#faults.answers(one, two)
+  }
+
+  /** What a node finds that knocks at the port of another: a process that stands still still has its port open. */
+  probe(one: NodeId, two: NodeId): ProbeResult {
+    const passes = this.#faults.passes(one, two) && this.#faults.passes(two, one)
+    if (this.#isCut(one, two) || !passes) return 'silent'
+    return this.#nodes.has(two) ? 'answers' : 'refused'
+  }
+
+  /** Draws how long a packet of a channel takes, the repetitions of TCP among it, in ms. */
+  packetMs(): number {
+    let waitedMs = 0
+    const { channelLoss, environment } = this.#init
+    for (let wait = retransmitMs; channelLoss > 0 && environment.random.float() < channelLoss; wait *= 2) waitedMs += wait
+    return waitedMs + this.latencyMs()
   }
 
   /** Draws how long something takes, in ms. */
@@ -151,7 +210,7 @@ export class MemoryHub {
       [one, two],
       [two, one]
     ] as const) {
-      this.#nodes.get(node)?.linkDown(peer)
+      this.deliver(node, node, () => this.#nodes.get(node)?.linkDown(peer))
       this.#relinkSoon(node)
     }
   }
@@ -168,9 +227,10 @@ export class MemoryHub {
     const link = this.link(from, to)
     const { random } = this.#init.environment
     if (link === undefined || random.float() < this.#init.gossipLoss) return
-    const hear = (again: boolean): void => {
+    const arrive = (again: boolean): void => {
       if (!link.broken) this.#nodes.get(to)?.hear(message, from, again)
     }
+    const hear = (again: boolean): void => this.deliver(from, to, () => arrive(again))
     this.#after(this.latencyMs(), () => hear(false))
     if (random.float() < this.#init.gossipDuplication) this.#after(2 * this.latencyMs(), () => hear(true))
   }
@@ -181,9 +241,12 @@ export class MemoryHub {
 
   #canLink(one: NodeId, two: NodeId): boolean {
     const running = this.#nodes.has(one) && this.#nodes.has(two) && one !== two
-    const cut = this.#isolated.has(one) || this.#isolated.has(two) || this.#cuts.has(pairOf(one, two))
     const held = this.#holds(one, two) || this.#holds(two, one)
-    return running && !cut && !held && !this.#linksOf(one).has(two)
+    return running && this.answers(one, two) && this.answers(two, one) && !held && !this.#linksOf(one).has(two)
+  }
+
+  #isCut(one: NodeId, two: NodeId): boolean {
+    return this.#isolated.has(one) || this.#isolated.has(two) || this.#cuts.has(pairOf(one, two))
   }
 
   #holds(holder: NodeId, held: NodeId): boolean {
