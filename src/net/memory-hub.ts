@@ -145,7 +145,8 @@ export class MemoryHub {
   packetMs(): number {
     let waitedMs = 0
     const { channelLoss, environment } = this.#init
-    for (let wait = retransmitMs; channelLoss > 0 && environment.random.float() < channelLoss; wait *= 2) waitedMs += wait
+    for (let wait = retransmitMs; channelLoss > 0 && environment.random.float() < channelLoss; wait *= 2)
+      waitedMs += wait
     return waitedMs + this.latencyMs()
   }
 

@@ -1,0 +1,326 @@
+import type { Environment } from '../core/environment.js'
+import { messageOf, MurmurateError } from '../core/errors.js'
+import type { NodeId } from '../core/ids.js'
+import type { Logger } from '../core/logger.js'
+import type { KeyPair } from '../identity/keypair.js'
+import type { Network, PeerEvent, Unsubscribe } from '../net/network.js'
+import { AwakeClock } from './awake-clock.js'
+import { FailureDetector, type DetectorAction } from './failure-detector.js'
+import type { OwnIncarnation } from './incarnation.js'
+import type { PresenceState } from './presence.js'
+import { encodeMessage } from './presence-message.js'
+import type { PresencePreset } from './presence-presets.js'
+import { PresenceNews } from './presence-news.js'
+import { Roster } from './roster.js'
+import { RosterSync } from './roster-sync.js'
+import type { Topology } from './topology.js'
+import { decodeFrame, encodeFrame, maxNews, type WatchFrame } from './watch-frame.js'
+import { ringNeighbours } from './watch-ring.js'
+import { WatchStreams } from './watch-streams.js'
+
+/** The choice of whom to watch is made this long after links changed, ms: links come in swarms. */
+const chooseDelayMs = 200
+/** A stream that neither side used for this many ping periods is closed. */
+const idlePeriods = 4
+/** Peers from which helpers are taken. */
+const helperCandidates = 9
+/** A peer that is believed to be gone and is heard all the same is told so at most this often, ms. */
+const remindPauseMs = 1_000
+
+/** What the neighbour watch is built from. */
+export interface NeighbourWatchComponents {
+  readonly network: Network
+  readonly keyPair: KeyPair
+  readonly environment: Environment
+  readonly logger: Logger
+}
+
+/** Settings of the neighbour watch. */
+export interface NeighbourWatchInit {
+  /** Gossip topic. */
+  readonly topic: string
+  readonly preset: PresencePreset
+  /** Nodes remembered. @default 10000 */
+  readonly maxNodes?: number
+}
+
+/** What a session shares with those before and after it. */
+export interface WatchSessionInit extends NeighbourWatchInit {
+  readonly own: OwnIncarnation
+  readonly topology: Topology
+  readonly onChange: (nodes: readonly NodeId[]) => void
+}
+
+/** Everything between a start and a stop: it ties the pure parts to the network and the clock. */
+export class WatchSession {
+  readonly #components: NeighbourWatchComponents
+  readonly #init: WatchSessionInit
+  readonly #clock: AwakeClock
+  readonly #roster: Roster
+  readonly #sync: RosterSync
+  readonly #detector: FailureDetector
+  readonly #news: PresenceNews
+  readonly #streams: WatchStreams
+  readonly #ended = new AbortController()
+  readonly #remindedAt = new Map<NodeId, number>()
+  #linked = new Set<NodeId>()
+  #chooseAt = 0
+  #contactAt = 0
+  #stops: Unsubscribe[] = []
+
+  constructor(components: NeighbourWatchComponents, init: WatchSessionInit) {
+    const { network, keyPair, environment, logger } = components
+    const { preset, topology, own, topic } = init
+    const { clock } = environment
+    const isLinked = (peer: NodeId): boolean => this.#linked.has(peer)
+    this.#components = components
+    this.#init = init
+    this.#clock = new AwakeClock(
+      clock,
+      () => this.#run(),
+      () => this.#detector.doubtSelf()
+    )
+    const self = network.nodeId
+    this.#roster = new Roster({ ...init, self, isLinked, isLossy: () => topology.lossy })
+    this.#sync = new RosterSync(this.#roster, preset.pingMs)
+    const helpersFor = (target: NodeId): NodeId[] => ringNeighbours(target, this.#present(), helperCandidates)
+    this.#detector = new FailureDetector({ self, preset, random: environment.random, topology, isLinked, helpersFor })
+    this.#news = new PresenceNews({
+      network,
+      keyPair,
+      clock,
+      logger,
+      topic,
+      roster: this.#roster,
+      own,
+      now: () => this.#clock.now(),
+      onAccused: () => this.#detector.doubtSelf(),
+      onSaid: (statement) => this.#tellNeighbours(statement)
+    })
+    this.#streams = new WatchStreams({
+      network,
+      clock,
+      logger,
+      onOpen: (peer) => this.#greet(peer),
+      onFrame: (peer, frame) => this.#onFrame(peer, frame)
+    })
+  }
+
+  /** Begins to watch and to be watched. */
+  start(): void {
+    const { network } = this.#components
+    this.#streams.start()
+    this.#stops = [
+      network.subscribe(this.#init.topic, (message) => {
+        const verdict = this.#news.hear(message)
+        this.#run()
+        return verdict
+      }),
+      network.onPeer((event) => this.#onPeer(event))
+    ]
+    this.#linked = new Set(network.peers())
+    this.#chooseAt = this.#clock.now() + chooseDelayMs
+    this.#roster.tell(this.#init.own.statement, this.#clock.now())
+    this.#run()
+  }
+
+  /** Says goodbye, while the network still runs. */
+  async leave(): Promise<void> {
+    this.#init.own.leave()
+    this.#news.say()
+    this.#clock.cancel()
+    await this.#streams.close()
+  }
+
+  /** Ends everything. */
+  stop(): void {
+    for (const stop of this.#stops.splice(0)) stop()
+    this.#ended.abort(new MurmurateError('NOT_STARTED', 'Presence was stopped'))
+    this.#clock.cancel()
+    this.#news.stop()
+    this.#streams.stop()
+  }
+
+  /** What is believed of a node. Whoever has a link is here, even if it knows nothing of presence. */
+  stateOf(nodeId: NodeId): PresenceState {
+    const state = this.#roster.stateOf(nodeId)
+    return state === 'unknown' && this.#linked.has(nodeId) ? 'alive' : state
+  }
+
+  /** Which way of a link does not work. */
+  impairment(peer: NodeId): 'incoming' | 'outgoing' | undefined {
+    return this.#detector.impairment(peer, this.#clock.now())
+  }
+
+  get #left(): boolean {
+    return this.#init.own.statement.type === 'left'
+  }
+
+  /** Linked peers that are not believed to be gone. */
+  #present(): NodeId[] {
+    return [...this.#linked].filter((peer) => !this.#isGone(peer))
+  }
+
+  #isGone(peer: NodeId): boolean {
+    const state = this.#roster.stateOf(peer)
+    return state === 'failed' || state === 'left'
+  }
+
+  #onPeer({ type, peer }: PeerEvent): void {
+    const now = this.#clock.now()
+    if (type === 'connected') {
+      this.#linked.add(peer)
+      this.#detector.linkUp(peer)
+      if (this.#isDoubted(peer)) this.#contact(peer)
+    } else {
+      this.#linked.delete(peer)
+      this.#sync.forget(peer)
+      this.#remindedAt.delete(peer)
+      if (!this.#isGone(peer) && this.#roster.stateOf(peer) !== 'unknown') this.#detector.linkLost(peer, now)
+      else this.#detector.forget(peer)
+    }
+    this.#chooseAt = Math.min(this.#chooseAt, now + chooseDelayMs)
+    if (this.#roster.stateOf(peer) === 'unknown') this.#init.onChange([peer])
+    this.#run()
+  }
+
+  /** Does what is due, carries out what follows, and sets the alarm. */
+  #run(): void {
+    if (this.#left || this.#ended.signal.aborted) return
+    const now = this.#clock.now()
+    this.#detector.tick(now)
+    if (now >= this.#contactAt) this.#contactSomeone(now)
+    if (now >= this.#chooseAt) this.#choose(now)
+    for (const action of this.#detector.takeActions()) this.#carryOut(action)
+    this.#roster.expire(now)
+    this.#announce(now)
+    const { nextDeadline } = this.#detector
+    this.#clock.alarmAt(Math.min(nextDeadline, this.#roster.nextDeadline, this.#contactAt, this.#chooseAt))
+  }
+
+  #choose(now: number): void {
+    this.#chooseAt = Infinity
+    const { self, preset } = { self: this.#components.network.nodeId, preset: this.#init.preset }
+    this.#detector.watch(ringNeighbours(self, this.#present(), preset.watchLinks), now)
+    this.#detector.tick(now)
+  }
+
+  /** A link to a peer that is believed to be gone, or that never said anything, is tried from time to time. */
+  #contactSomeone(now: number): void {
+    const { preset } = this.#init
+    this.#contactAt = now + preset.pingMs
+    this.#streams.closeIdle(idlePeriods * preset.pingMs)
+    const strangers = [...this.#linked].filter((peer) => this.#isGone(peer) || this.#roster.stateOf(peer) === 'unknown')
+    const stranger = strangers[Math.floor(this.#components.environment.random.float() * strangers.length)]
+    if (stranger !== undefined) this.#contact(stranger)
+  }
+
+  #contact(peer: NodeId): void {
+    this.#send(peer, { type: 'ping', nonce: 0, digest: this.#roster.digest, silentMs: 0 })
+  }
+
+  #carryOut(action: DetectorAction): void {
+    const { peer } = action
+    switch (action.type) {
+      case 'ping':
+        return this.#send(peer, { ...action, digest: this.#roster.digest })
+      case 'ask':
+      case 'answer':
+        return this.#send(peer, action)
+      case 'probe':
+        return void this.#probe(peer)
+      case 'accuse':
+        return this.#news.accuse(peer, action.hard)
+    }
+  }
+
+  async #probe(peer: NodeId): Promise<void> {
+    const { network, logger } = this.#components
+    try {
+      const result = await network.probe(peer, this.#ended)
+      this.#detector.probed(peer, result, this.#clock.now())
+      this.#run()
+    } catch (error) {
+      logger.debug(`could not knock at ${peer}: ${messageOf(error)}`)
+    }
+  }
+
+  #announce(now: number): void {
+    const changed = this.#roster.takeChanged()
+    if (changed.length === 0) return
+    for (const nodeId of changed) if (this.#isGone(nodeId)) this.#detector.forget(nodeId)
+    this.#chooseAt = Math.min(this.#chooseAt, now + chooseDelayMs)
+    this.#init.onChange(changed)
+  }
+
+  #onFrame(peer: NodeId, bytes: Uint8Array): void {
+    const frame = decodeFrame(bytes)
+    if (this.#left) return
+    this.#detector.heard(peer, this.#clock.now())
+    this.#handle(peer, frame, this.#clock.now())
+    this.#remind(peer)
+    this.#run()
+  }
+
+  #handle(peer: NodeId, frame: WatchFrame, now: number): void {
+    switch (frame.type) {
+      case 'ping':
+        this.#detector.pinged(peer, frame.silentMs)
+        this.#send(peer, { type: 'pong', nonce: frame.nonce, digest: this.#roster.digest })
+        return this.#compare(peer, frame.digest, now)
+      case 'pong':
+        this.#detector.ponged(peer, frame.nonce, now)
+        return this.#compare(peer, frame.digest, now)
+      case 'ask':
+        return this.#detector.asked(peer, frame.id, frame.target, now)
+      case 'answer':
+        return this.#detector.answered(peer, frame.id, frame.silentMs, now)
+      case 'news':
+        if (this.#news.receive(peer, frame.messages)) this.#sync.broughtNews()
+        return
+      case 'summary':
+        return this.#answerSummary(peer, frame.digests, now)
+    }
+  }
+
+  #compare(peer: NodeId, digest: Uint8Array, now: number): void {
+    if (this.#sync.compare(peer, digest, now)) this.#send(peer, { type: 'summary', digests: this.#roster.summary })
+  }
+
+  #answerSummary(peer: NodeId, digests: Uint8Array, now: number): void {
+    if (!this.#sync.mayAnswer(peer, now)) return
+    const missing = this.#roster.missingIn(digests)
+    if (this.#sync.begin(now)) this.#send(peer, { type: 'summary', digests: this.#roster.summary })
+    this.#sendNews(peer, missing.map(encodeMessage))
+  }
+
+  #isDoubted(peer: NodeId): boolean {
+    return this.#isGone(peer) || this.#roster.stateOf(peer) === 'suspected'
+  }
+
+  /** Who is believed to be gone and is heard all the same gets what is held against it, to refute it. */
+  #remind(peer: NodeId): void {
+    const now = this.#clock.now()
+    if (!this.#isDoubted(peer) || now - (this.#remindedAt.get(peer) ?? -Infinity) < remindPauseMs) return
+    this.#remindedAt.set(peer, now)
+    this.#sendNews(peer, this.#roster.messagesOf(peer).map(encodeMessage))
+  }
+
+  /** A stream begins with what this node says of itself, and what it holds of the other. */
+  #greet(peer: NodeId): void {
+    this.#sendNews(peer, [this.#init.own.statement, ...this.#roster.messagesOf(peer)].map(encodeMessage))
+  }
+
+  #tellNeighbours(statement: Uint8Array): void {
+    for (const peer of this.#streams.peers) this.#sendNews(peer, [statement])
+  }
+
+  #sendNews(peer: NodeId, messages: readonly Uint8Array[]): void {
+    for (let at = 0; at < messages.length; at += maxNews)
+      this.#send(peer, { type: 'news', messages: messages.slice(at, at + maxNews) })
+  }
+
+  #send(peer: NodeId, frame: WatchFrame): void {
+    this.#streams.send(peer, encodeFrame(frame))
+  }
+}
