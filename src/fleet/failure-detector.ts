@@ -78,8 +78,8 @@ export class FailureDetector {
     for (const [peer, { isLost }] of this.#watches) if (!isLost && !chosen.has(peer)) this.#watches.delete(peer)
     for (const peer of chosen) {
       if (this.isWatched(peer)) continue
-      // Who was never heard gets thrice the time: its stream has to be opened first.
-      this.#watches.set(peer, new PeerWatch(peer, now + 2 * this.#init.preset.silenceMs, now))
+      // Who was never heard gets twice the time: its stream has to be opened first.
+      this.#watches.set(peer, new PeerWatch(peer, now + this.#init.preset.silenceMs, now))
     }
   }
 
@@ -191,7 +191,8 @@ export class FailureDetector {
     const patience = this.#patience(watch.peer)
     if (now >= watch.actAt) this.#act(watch, now)
     if (watch.enquiry !== undefined && now >= watch.enquiry.endsAt) {
-      this.#health.worsen()
+      // Not one answered: no wonder, then, that this peer did not either.
+      if (watch.enquiry.pending.size === watch.enquiry.asked) this.#health.worsen()
       this.#foundSilent(watch, now)
     }
     if (now >= watch.accuseAt(patience)) this.#accuse(watch, false, now)
@@ -218,7 +219,7 @@ export class FailureDetector {
     const id = this.#counter++
     const endsAt = now + 2 * this.#patience(watch.peer).answerMs
     watch.enquiries += 1
-    watch.enquiry = { id, startedAt: now, endsAt, pending: new Set(helpers) }
+    watch.enquiry = { id, startedAt: now, endsAt, asked: helpers.length, pending: new Set(helpers) }
     for (const helper of helpers) this.#actions.push({ type: 'ask', peer: helper, id, target: watch.peer })
     if (helpers.length === 0) this.#foundSilent(watch, now)
   }

@@ -13,6 +13,8 @@ export interface Enquiry {
   readonly id: number
   readonly startedAt: number
   readonly endsAt: number
+  /** How many helpers were asked. */
+  readonly asked: number
   /** Helpers that have not answered. */
   readonly pending: Set<NodeId>
 }

@@ -14,16 +14,12 @@ import { PresenceNews } from './presence-news.js'
 import { Roster } from './roster.js'
 import { RosterSync } from './roster-sync.js'
 import type { Topology } from './topology.js'
+import { WatchChoice } from './watch-choice.js'
 import { decodeFrame, encodeFrame, maxNews, type WatchFrame } from './watch-frame.js'
-import { ringNeighbours } from './watch-ring.js'
 import { WatchStreams } from './watch-streams.js'
 
-/** The choice of whom to watch is made this long after links changed, ms: links come in swarms. */
-const chooseDelayMs = 200
 /** A stream that neither side used for this many ping periods is closed. */
 const idlePeriods = 4
-/** Peers from which helpers are taken. */
-const helperCandidates = 9
 /** A peer that is believed to be gone and is heard all the same is told so at most this often, ms. */
 const remindPauseMs = 1_000
 
@@ -63,9 +59,8 @@ export class WatchSession {
   readonly #streams: WatchStreams
   readonly #ended = new AbortController()
   readonly #remindedAt = new Map<NodeId, number>()
-  #linked = new Set<NodeId>()
-  #chooseAt = 0
-  #contactAt = 0
+  readonly #linked = new Set<NodeId>()
+  readonly #choice: WatchChoice
   #stops: Unsubscribe[] = []
 
   constructor(components: NeighbourWatchComponents, init: WatchSessionInit) {
@@ -83,8 +78,10 @@ export class WatchSession {
     const self = network.nodeId
     this.#roster = new Roster({ ...init, self, isLinked, isLossy: () => topology.lossy })
     this.#sync = new RosterSync(this.#roster, preset.pingMs)
-    const helpersFor = (target: NodeId): NodeId[] => ringNeighbours(target, this.#present(), helperCandidates)
-    this.#detector = new FailureDetector({ self, preset, random: environment.random, topology, isLinked, helpersFor })
+    const { random } = environment
+    this.#choice = new WatchChoice({ self, preset, random, roster: this.#roster, linked: this.#linked })
+    const helpersFor = (target: NodeId): NodeId[] => this.#choice.helpersFor(target)
+    this.#detector = new FailureDetector({ self, preset, random, topology, isLinked, helpersFor })
     this.#news = new PresenceNews({
       network,
       keyPair,
@@ -118,8 +115,7 @@ export class WatchSession {
       }),
       network.onPeer((event) => this.#onPeer(event))
     ]
-    this.#linked = new Set(network.peers())
-    this.#chooseAt = this.#clock.now() + chooseDelayMs
+    for (const peer of network.peers()) this.#linked.add(peer)
     this.#roster.tell(this.#init.own.statement, this.#clock.now())
     this.#run()
   }
@@ -156,16 +152,6 @@ export class WatchSession {
     return this.#init.own.statement.type === 'left'
   }
 
-  /** Linked peers that are not believed to be gone. */
-  #present(): NodeId[] {
-    return [...this.#linked].filter((peer) => !this.#isGone(peer))
-  }
-
-  #isGone(peer: NodeId): boolean {
-    const state = this.#roster.stateOf(peer)
-    return state === 'failed' || state === 'left'
-  }
-
   #onPeer({ type, peer }: PeerEvent): void {
     const now = this.#clock.now()
     if (type === 'connected') {
@@ -176,10 +162,10 @@ export class WatchSession {
       this.#linked.delete(peer)
       this.#sync.forget(peer)
       this.#remindedAt.delete(peer)
-      if (!this.#isGone(peer) && this.#roster.stateOf(peer) !== 'unknown') this.#detector.linkLost(peer, now)
+      if (!this.#choice.isGone(peer) && this.#roster.stateOf(peer) !== 'unknown') this.#detector.linkLost(peer, now)
       else this.#detector.forget(peer)
     }
-    this.#chooseAt = Math.min(this.#chooseAt, now + chooseDelayMs)
+    this.#choice.changed(now)
     if (this.#roster.stateOf(peer) === 'unknown') this.#init.onChange([peer])
     this.#run()
   }
@@ -189,29 +175,27 @@ export class WatchSession {
     if (this.#left || this.#ended.signal.aborted) return
     const now = this.#clock.now()
     this.#detector.tick(now)
-    if (now >= this.#contactAt) this.#contactSomeone(now)
-    if (now >= this.#chooseAt) this.#choose(now)
+    this.#tryStranger(now)
+    this.#choose(now)
     for (const action of this.#detector.takeActions()) this.#carryOut(action)
     this.#roster.expire(now)
     this.#announce(now)
     const { nextDeadline } = this.#detector
-    this.#clock.alarmAt(Math.min(nextDeadline, this.#roster.nextDeadline, this.#contactAt, this.#chooseAt))
+    this.#clock.alarmAt(Math.min(nextDeadline, this.#roster.nextDeadline, this.#choice.nextDeadline))
   }
 
   #choose(now: number): void {
-    this.#chooseAt = Infinity
-    const { self, preset } = { self: this.#components.network.nodeId, preset: this.#init.preset }
-    this.#detector.watch(ringNeighbours(self, this.#present(), preset.watchLinks), now)
+    const chosen = this.#choice.take(now)
+    if (chosen === undefined) return
+    this.#detector.watch(chosen, now)
     this.#detector.tick(now)
   }
 
   /** A link to a peer that is believed to be gone, or that never said anything, is tried from time to time. */
-  #contactSomeone(now: number): void {
-    const { preset } = this.#init
-    this.#contactAt = now + preset.pingMs
-    this.#streams.closeIdle(idlePeriods * preset.pingMs)
-    const strangers = [...this.#linked].filter((peer) => this.#isGone(peer) || this.#roster.stateOf(peer) === 'unknown')
-    const stranger = strangers[Math.floor(this.#components.environment.random.float() * strangers.length)]
+  #tryStranger(now: number): void {
+    if (!this.#choice.isTryDue(now)) return
+    this.#streams.closeIdle(idlePeriods * this.#init.preset.pingMs)
+    const stranger = this.#choice.drawStranger()
     if (stranger !== undefined) this.#contact(stranger)
   }
 
@@ -248,8 +232,10 @@ export class WatchSession {
   #announce(now: number): void {
     const changed = this.#roster.takeChanged()
     if (changed.length === 0) return
-    for (const nodeId of changed) if (this.#isGone(nodeId)) this.#detector.forget(nodeId)
-    this.#chooseAt = Math.min(this.#chooseAt, now + chooseDelayMs)
+    for (const nodeId of changed) {
+      if (this.#choice.isGone(nodeId)) this.#detector.forget(nodeId)
+      this.#choice.judged(nodeId, now)
+    }
     this.#init.onChange(changed)
   }
 
@@ -295,7 +281,7 @@ export class WatchSession {
   }
 
   #isDoubted(peer: NodeId): boolean {
-    return this.#isGone(peer) || this.#roster.stateOf(peer) === 'suspected'
+    return this.#choice.isGone(peer) || this.#roster.stateOf(peer) === 'suspected'
   }
 
   /** Who is believed to be gone and is heard all the same gets what is held against it, to refute it. */

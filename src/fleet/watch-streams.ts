@@ -25,6 +25,8 @@ export interface WatchStreamsInit {
 interface Stream {
   readonly channel: Channel
   readonly isOurs: boolean
+  /** Both sides have closed. */
+  readonly ended: PromiseWithResolvers<void>
   usedAtMs: number
 }
 
@@ -64,9 +66,13 @@ export class WatchStreams implements Startable {
     this.#swallow(peer, stream.channel.send([frame]))
   }
 
-  /** Ends all streams; resolves when what was sent got out, or the peer does not take it. */
+  /** Ends all streams; resolves when the peers have read what was sent, and closed their side for it. */
   async close(): Promise<void> {
-    await Promise.all(this.#all().map(({ channel }) => channel.close()))
+    const close = async ({ channel, ended }: Stream): Promise<void> => {
+      await channel.close()
+      await ended.promise
+    }
+    await Promise.all(this.#all().map(close))
   }
 
   /** Ends the streams of our making that were not used for so long; either side may be the one that still uses it. */
@@ -105,7 +111,7 @@ export class WatchStreams implements Startable {
 
   async #run(channel: Channel, isOurs: boolean): Promise<void> {
     const { peer } = channel
-    const stream: Stream = { channel, isOurs, usedAtMs: this.#init.clock.monotonic() }
+    const stream: Stream = { channel, isOurs, ended: Promise.withResolvers(), usedAtMs: this.#init.clock.monotonic() }
     this.#add(peer, stream)
     try {
       this.#init.onOpen(peer)
@@ -120,6 +126,7 @@ export class WatchStreams implements Startable {
       throw error
     } finally {
       this.#remove(peer, stream)
+      stream.ended.resolve()
       if (isOurs) this.#swallow(peer, channel.close())
     }
   }
