@@ -1,6 +1,7 @@
 import type { Environment } from './core/environment.js'
 import type { Logger } from './core/logger.js'
 import type { Capabilities } from './fleet/capabilities.js'
+import type { PresencePresetName } from './fleet/presence-presets.js'
 import type { RuntimeFactory } from './rollout/runtime.js'
 
 /** What a node can be told. Only the first two are needed. */
@@ -25,6 +26,8 @@ export interface NodeInit {
   readonly labels?: Readonly<Record<string, string>>
   /** Most bytes that models may take on this node's disk. @default as much as is free */
   readonly storageBytes?: number
+  /** How closely nodes watch each other: the same on all nodes of a mesh. @default `lan` */
+  readonly presence?: PresencePresetName
   /** What serves the models. @default the directory runtime in `<dataDir>/models` */
   readonly runtime?: RuntimeFactory
   /** Figures that seldom need changing. */
@@ -96,6 +99,9 @@ export const defaultTuning: Tuning = Object.freeze({
   retryMs: 1000,
   retryMaxMs: 30_000
 })
+
+/** Nodes of one site. */
+export const defaultPresence: PresencePresetName = 'lan'
 
 /** Listens on all interfaces, on a free port: the mesh secret keeps strangers out. */
 export const defaultListen: readonly string[] = Object.freeze(['/ip4/0.0.0.0/tcp/0'])

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { z } from 'zod'
 import { Blobs } from './blobs/blobs.js'
 import { FsBlobStore } from './blobs/fs-blob-store.js'
-import { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
+import { defaultListen, defaultPresence, defaultTuning, type NodeInit, type Tuning } from './config.js'
 import type { AbortOptions } from './core/abort.js'
 import { check } from './core/codec.js'
 import { systemEnvironment, type Environment } from './core/environment.js'
@@ -17,9 +17,10 @@ import { capabilitiesSchema } from './fleet/capabilities.js'
 import { CapabilityWatch } from './fleet/capability-watch.js'
 import { fleetOf, type Fleet } from './fleet/fleet.js'
 import { HealthMonitor } from './fleet/health-monitor.js'
-import { LinkPresence } from './fleet/link-presence.js'
 import { systemMachine, type Machine } from './fleet/machine.js'
 import { labelsSchema, Membership, type NodeDescription } from './fleet/membership.js'
+import { NeighbourWatch } from './fleet/neighbour-watch.js'
+import { presencePresets } from './fleet/presence-presets.js'
 import { probeCapabilities, probeStorageMb } from './fleet/probe.js'
 import type { Load } from './fleet/load.js'
 import { Pulses } from './fleet/pulse.js'
@@ -50,6 +51,8 @@ export interface MurmurateNode extends Startable {
   readonly distribution: Distribution
   /** Who is in the mesh, and how well; nodes that are gone for good can be forgotten. */
   readonly fleet: Fleet
+  /** Who of them answers at this moment, and how good the links of this node are. */
+  readonly presence: Pick<NeighbourWatch, 'stateOf' | 'offlineSince' | 'onChange' | 'links'>
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
   /**
@@ -108,6 +111,7 @@ const initSchema = z.strictObject({
   formations: z.array(text.max(64)).max(16).optional(),
   labels: labelsSchema.optional(),
   storageBytes: z.int().nonnegative().optional(),
+  presence: z.literal(['lan', 'wan', 'lowLatency']).optional(),
   tuning: tuningSchema.optional(),
   runtime: z.function().optional(),
   logger: z.custom<Logger>(has(...levels), `needs the methods ${levels.join(', ')}`).optional(),
@@ -189,7 +193,10 @@ function assemble({
     { network, keyPair, log, environment, logger: componentLogger(logger, 'record') },
     { topic: 'record', ...tuning }
   )
-  const presence = new LinkPresence({ network, environment, logger })
+  const presence = new NeighbourWatch(
+    { network, keyPair, environment, logger: componentLogger(logger, 'presence') },
+    { topic: 'presence', preset: presencePresets[init.presence ?? defaultPresence] }
+  )
   const membership = new Membership({ network, document, presence, environment, logger }, description, tuning)
   const slots = new TransferSlots(tuning.parallelTransfers)
   const vitals = new Vitals(systemGauges(dataDir), environment.clock)
@@ -230,7 +237,7 @@ function assemble({
       ['pulses', pulses],
       ['reconciler', reconciler],
       ['network', network],
-      ['farewell', { start: () => {}, stop: () => document.farewell() }]
+      ['farewell', { start: () => {}, stop: () => farewell(document, presence) }]
     ],
     logger
   )
@@ -242,6 +249,7 @@ function assemble({
     models: registry,
     distribution,
     fleet: fleetOf(membership, health, pulses),
+    presence,
     progress: pulses,
     connect: (address, options) => network.dial(address, options),
     digest: () => document.digest(),
@@ -249,6 +257,12 @@ function assemble({
     start: () => lifecycle.start(),
     stop: () => lifecycle.stop()
   }
+}
+
+/** While the network still runs: what was written reaches a peer, then the mesh hears that this node leaves. */
+async function farewell(document: SharedDocument, presence: NeighbourWatch): Promise<void> {
+  await document.farewell()
+  await presence.leave()
 }
 
 /** No node promises more room than it may use. */
