@@ -188,13 +188,13 @@ export class FailureDetector {
   }
 
   #step(watch: PeerWatch, now: number): void {
-    const patience = this.#patience(watch.peer)
     if (now >= watch.actAt) this.#act(watch, now)
     if (watch.enquiry !== undefined && now >= watch.enquiry.endsAt) {
       // Not one answered: no wonder, then, that this peer did not either.
       if (watch.enquiry.pending.size === watch.enquiry.asked) this.#health.worsen()
       this.#foundSilent(watch, now)
     }
+    const patience = this.#patience(watch.peer)
     if (now >= watch.accuseAt(patience)) this.#accuse(watch, false, now)
     else if (now >= watch.askAt(patience)) this.#enquire(watch, now)
   }
