@@ -16,9 +16,10 @@ import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Unsubscribe } from '../net/network.js'
 import { OwnIncarnation } from './incarnation.js'
+import type { NeighbourWatchComponents, NeighbourWatchInit } from './neighbour-watch-init.js'
 import type { Presence, PresenceState } from './presence.js'
 import { Topology, type LinkQuality } from './topology.js'
-import { WatchSession, type NeighbourWatchComponents, type NeighbourWatchInit } from './watch-session.js'
+import { WatchSession } from './watch-session.js'
 
 /** A link as its node sees it. */
 export interface WatchedLink extends LinkQuality {

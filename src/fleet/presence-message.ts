@@ -101,7 +101,7 @@ export function encodeMessage(message: PresenceMessage): Uint8Array {
 /**
  * Decodes a message and verifies all its signatures.
  *
- * @throws MurmurateError `MALFORMED`
+ * @throws MurmurateError `MALFORMED`; `INVALID_REQUEST` for a malformed node id
  */
 export function decodeMessage(bytes: Uint8Array, verifier: SignatureVerifier): PresenceMessage {
   const message = fromTuple(decode(bytes, messageSchema, { maxBytes: maxMessageBytes, what: 'A message of presence' }))

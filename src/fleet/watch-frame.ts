@@ -53,7 +53,7 @@ export function encodeFrame(frame: WatchFrame): Uint8Array {
   }
 }
 
-/** @throws MurmurateError `MALFORMED` */
+/** @throws MurmurateError `MALFORMED`; `INVALID_REQUEST` for a malformed node id */
 export function decodeFrame(bytes: Uint8Array): WatchFrame {
   const frame = decode(bytes, frameSchema, { maxBytes: maxWatchFrameBytes, what: 'A watch frame' })
   switch (frame[0]) {

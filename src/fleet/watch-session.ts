@@ -1,15 +1,12 @@
-import type { Environment } from '../core/environment.js'
 import { messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
-import type { Logger } from '../core/logger.js'
-import type { KeyPair } from '../identity/keypair.js'
-import type { Network, PeerEvent, Unsubscribe } from '../net/network.js'
+import type { PeerEvent, Unsubscribe } from '../net/network.js'
 import { AwakeClock } from './awake-clock.js'
 import { FailureDetector, type DetectorAction } from './failure-detector.js'
 import type { OwnIncarnation } from './incarnation.js'
+import type { NeighbourWatchComponents, NeighbourWatchInit } from './neighbour-watch-init.js'
 import type { PresenceState } from './presence.js'
 import { encodeMessage } from './presence-message.js'
-import type { PresencePreset } from './presence-presets.js'
 import { PresenceNews } from './presence-news.js'
 import { Roster } from './roster.js'
 import { RosterSync } from './roster-sync.js'
@@ -22,23 +19,6 @@ import { WatchStreams } from './watch-streams.js'
 const idlePeriods = 4
 /** A peer that is believed to be gone and is heard all the same is told so at most this often, ms. */
 const remindPauseMs = 1_000
-
-/** What the neighbour watch is built from. */
-export interface NeighbourWatchComponents {
-  readonly network: Network
-  readonly keyPair: KeyPair
-  readonly environment: Environment
-  readonly logger: Logger
-}
-
-/** Settings of the neighbour watch. */
-export interface NeighbourWatchInit {
-  /** Gossip topic. */
-  readonly topic: string
-  readonly preset: PresencePreset
-  /** Nodes remembered. @default 10000 */
-  readonly maxNodes?: number
-}
 
 /** What a session shares with those before and after it. */
 export interface WatchSessionInit extends NeighbourWatchInit {

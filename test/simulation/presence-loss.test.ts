@@ -10,16 +10,6 @@ test.each(seeds)(
     const sinceMs = fleet.clock.monotonic()
     const before = fleet.meanTrafficBytes()
     await fleet.clock.advance(120_000)
-    const suspected = fleet.nodes.flatMap(({ seen }) => seen.filter(({ state }) => state === 'suspected')).length
-    console.log(
-      seed,
-      'failed',
-      fleet.everFailed(sinceMs).size,
-      'suspicions',
-      suspected,
-      'B/s',
-      (fleet.meanTrafficBytes() - before) / 120
-    )
     expect(fleet.everFailed(sinceMs).size).toBeLessThanOrEqual(1)
     expect((fleet.meanTrafficBytes() - before) / 120).toBeLessThanOrEqual(3_000)
     await fleet.stop()

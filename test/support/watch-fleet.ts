@@ -160,7 +160,7 @@ export class WatchFleet {
   }
 
   async stop(): Promise<void> {
-    for (const node of [...this.nodes]) {
+    for (const node of this.nodes) {
       node.clock.freeze()
       node.network.stop()
       node.watch.stop()
