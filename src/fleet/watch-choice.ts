@@ -19,8 +19,9 @@ export interface WatchChoiceInit {
 }
 
 /**
- * Whom this node watches: its neighbours on the ring of its links, and whoever is suspected for longer than usual although
- * there is a link to it: a second witness is missing then. Also whom it tries again from time to time.
+ * Whom this node watches: its neighbours on the ring of its links; those that chose it in the same way, which with partial
+ * views are others; and whoever is suspected for longer than usual although there is a link to it: a second witness is missing
+ * then. Also whom it tries again from time to time.
  */
 export class WatchChoice {
   readonly #init: WatchChoiceInit
@@ -28,6 +29,9 @@ export class WatchChoice {
   readonly #lookAt = new Map<NodeId, number>()
   /** Suspects that are looked after. */
   readonly #suspects = new Set<NodeId>()
+  /** Peers that watch this node by their own choice. */
+  readonly #choosers = new Set<NodeId>()
+  #ring: readonly NodeId[] = []
   #chooseAt = 0
   #tryAt = 0
 
@@ -38,6 +42,25 @@ export class WatchChoice {
   /** When something is due; Infinity when nothing is. */
   get nextDeadline(): number {
     return Math.min(this.#chooseAt, this.#tryAt, ...this.#lookAt.values())
+  }
+
+  /** Whether this node watches a peer by its own choice. */
+  isChosen(peer: NodeId): boolean {
+    return this.#ring.includes(peer)
+  }
+
+  /** A peer says whether it watches this node by its own choice. */
+  chosenBy(peer: NodeId, chosen: boolean, now: number): void {
+    if (chosen === this.#choosers.has(peer)) return
+    if (chosen) this.#choosers.add(peer)
+    else this.#choosers.delete(peer)
+    this.changed(now)
+  }
+
+  /** A link is gone. */
+  unlinked(peer: NodeId, now: number): void {
+    this.#choosers.delete(peer)
+    this.changed(now)
   }
 
   /** Links came or went, or somebody is believed to be gone. */
@@ -57,12 +80,13 @@ export class WatchChoice {
 
   /** Whom to watch from now on; undefined while that does not change. */
   take(now: number): NodeId[] | undefined {
-    const { self, preset, linked } = this.#init
+    const { self, preset } = this.#init
     for (const [nodeId, at] of this.#lookAt) if (now >= at) this.#lookAfter(nodeId)
     if (now < this.#chooseAt) return undefined
     this.#chooseAt = Infinity
-    const suspects = [...this.#suspects].filter((nodeId) => linked.has(nodeId))
-    return [...ringNeighbours(self, this.present(), preset.watchLinks), ...suspects]
+    const present = this.present()
+    this.#ring = ringNeighbours(self, present, preset.watchLinks)
+    return [...this.#ring, ...present.filter((peer) => this.#choosers.has(peer) || this.#suspects.has(peer))]
   }
 
   #lookAfter(nodeId: NodeId): void {

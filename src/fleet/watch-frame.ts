@@ -4,11 +4,31 @@ import { parseNodeId, type NodeId } from '../core/ids.js'
 import { maxMessageBytes } from './presence-message.js'
 import { digestBytes, summaryBytes } from './roster-digest.js'
 
+/** What a ping and its answer have in common. */
+interface Sign {
+  readonly nonce: number
+  /** Of the sender's roster. */
+  readonly digest: Uint8Array
+  /** Whether the sender watches the receiver by its own choice: then the receiver watches it too. */
+  readonly chosen: boolean
+}
+
+/** Are you there? */
+export interface Ping extends Sign {
+  readonly type: 'ping'
+  /** How long ago the sender heard the receiver, ms. */
+  readonly silentMs: number
+}
+
+/** I am. */
+export interface Pong extends Sign {
+  readonly type: 'pong'
+}
+
 /** A message of two neighbours to each other. */
 export type WatchFrame =
-  /** Are you there? With the digest of the roster, and how long ago the pinger heard the other, ms. */
-  | { readonly type: 'ping'; readonly nonce: number; readonly digest: Uint8Array; readonly silentMs: number }
-  | { readonly type: 'pong'; readonly nonce: number; readonly digest: Uint8Array }
+  | Ping
+  | Pong
   /** Do you hear this one? */
   | { readonly type: 'ask'; readonly id: number; readonly target: NodeId }
   /** Heard this long ago, ms; undefined for not at all. */
@@ -27,8 +47,8 @@ const kinds = { ping: 1, pong: 2, ask: 3, answer: 4, news: 5, summary: 6 } as co
 const count = z.int().nonnegative()
 const digest = z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === digestBytes)
 const frameSchema = z.union([
-  z.tuple([z.literal(kinds.ping), count, digest, count]),
-  z.tuple([z.literal(kinds.pong), count, digest]),
+  z.tuple([z.literal(kinds.ping), count, digest, z.boolean(), count]),
+  z.tuple([z.literal(kinds.pong), count, digest, z.boolean()]),
   z.tuple([z.literal(kinds.ask), count, z.string().max(64)]),
   z.tuple([z.literal(kinds.answer), count, count.nullable()]),
   z.tuple([z.literal(kinds.news), z.array(z.instanceof(Uint8Array)).max(maxNews)]),
@@ -39,9 +59,9 @@ const frameSchema = z.union([
 export function encodeFrame(frame: WatchFrame): Uint8Array {
   switch (frame.type) {
     case 'ping':
-      return encode([kinds.ping, frame.nonce, frame.digest, wholeMs(frame.silentMs)])
+      return encode([kinds.ping, frame.nonce, frame.digest, frame.chosen, wholeMs(frame.silentMs)])
     case 'pong':
-      return encode([kinds.pong, frame.nonce, frame.digest])
+      return encode([kinds.pong, frame.nonce, frame.digest, frame.chosen])
     case 'ask':
       return encode([kinds.ask, frame.id, frame.target])
     case 'answer':
@@ -58,9 +78,9 @@ export function decodeFrame(bytes: Uint8Array): WatchFrame {
   const frame = decode(bytes, frameSchema, { maxBytes: maxWatchFrameBytes, what: 'A watch frame' })
   switch (frame[0]) {
     case kinds.ping:
-      return { type: 'ping', nonce: frame[1], digest: frame[2], silentMs: frame[3] }
+      return { type: 'ping', nonce: frame[1], digest: frame[2], chosen: frame[3], silentMs: frame[4] }
     case kinds.pong:
-      return { type: 'pong', nonce: frame[1], digest: frame[2] }
+      return { type: 'pong', nonce: frame[1], digest: frame[2], chosen: frame[3] }
     case kinds.ask:
       return { type: 'ask', id: frame[1], target: parseNodeId(frame[2]) }
     case kinds.answer:

@@ -12,7 +12,7 @@ import { Roster } from './roster.js'
 import { RosterSync } from './roster-sync.js'
 import type { Topology } from './topology.js'
 import { WatchChoice } from './watch-choice.js'
-import { decodeFrame, encodeFrame, maxNews, type WatchFrame } from './watch-frame.js'
+import { decodeFrame, encodeFrame, maxNews, type Ping, type Pong, type WatchFrame } from './watch-frame.js'
 import { WatchStreams } from './watch-streams.js'
 
 /** A stream that neither side used for this many ping periods is closed. */
@@ -140,6 +140,7 @@ export class WatchSession {
       if (this.#isDoubted(peer)) this.#contact(peer)
     } else {
       this.#linked.delete(peer)
+      this.#choice.unlinked(peer, now)
       this.#sync.forget(peer)
       this.#remindedAt.delete(peer)
       if (!this.#choice.isGone(peer) && this.#roster.stateOf(peer) !== 'unknown') this.#detector.linkLost(peer, now)
@@ -180,14 +181,14 @@ export class WatchSession {
   }
 
   #contact(peer: NodeId): void {
-    this.#send(peer, { type: 'ping', nonce: 0, digest: this.#roster.digest, silentMs: 0 })
+    this.#send(peer, { type: 'ping', nonce: 0, ...this.#signFor(peer), silentMs: 0 })
   }
 
   #carryOut(action: DetectorAction): void {
     const { peer } = action
     switch (action.type) {
       case 'ping':
-        return this.#send(peer, { ...action, digest: this.#roster.digest })
+        return this.#send(peer, { ...action, ...this.#signFor(peer) })
       case 'ask':
       case 'answer':
         return this.#send(peer, action)
@@ -232,11 +233,11 @@ export class WatchSession {
     switch (frame.type) {
       case 'ping':
         this.#detector.pinged(peer, frame.silentMs)
-        this.#send(peer, { type: 'pong', nonce: frame.nonce, digest: this.#roster.digest })
-        return this.#compare(peer, frame.digest, now)
+        this.#send(peer, { type: 'pong', nonce: frame.nonce, ...this.#signFor(peer) })
+        return this.#compare(peer, frame, now)
       case 'pong':
         this.#detector.ponged(peer, frame.nonce, now)
-        return this.#compare(peer, frame.digest, now)
+        return this.#compare(peer, frame, now)
       case 'ask':
         return this.#detector.asked(peer, frame.id, frame.target, now)
       case 'answer':
@@ -249,7 +250,12 @@ export class WatchSession {
     }
   }
 
-  #compare(peer: NodeId, digest: Uint8Array, now: number): void {
+  #signFor(peer: NodeId): Pick<Ping, 'digest' | 'chosen'> {
+    return { digest: this.#roster.digest, chosen: this.#choice.isChosen(peer) }
+  }
+
+  #compare(peer: NodeId, { digest, chosen }: Ping | Pong, now: number): void {
+    this.#choice.chosenBy(peer, chosen, now)
     if (this.#sync.compare(peer, digest, now)) this.#send(peer, { type: 'summary', digests: this.#roster.summary })
   }
 

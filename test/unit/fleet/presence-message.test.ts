@@ -62,8 +62,8 @@ test('[FLEET-30] nobody accuses itself, who has left, or with the words of someb
 test('[FLEET-30] frames come out as they went in, within their bound; others are refused', () => {
   const digest = new Uint8Array(8).fill(7)
   const frames: WatchFrame[] = [
-    { type: 'ping', nonce: 1, digest, silentMs: 12 },
-    { type: 'pong', nonce: 2, digest },
+    { type: 'ping', nonce: 1, digest, chosen: true, silentMs: 12 },
+    { type: 'pong', nonce: 2, digest, chosen: false },
     { type: 'ask', id: 3, target: one.nodeId },
     { type: 'answer', id: 4, silentMs: undefined },
     { type: 'answer', id: 5, silentMs: 6 },
@@ -75,7 +75,14 @@ test('[FLEET-30] frames come out as they went in, within their bound; others are
     expect(bytes.byteLength).toBeLessThanOrEqual(maxWatchFrameBytes)
     expect(decodeFrame(bytes)).toEqual(frame)
   }
-  for (const wrong of [[1, 2, digest], [1, -1, digest, 0], [2, 1, new Uint8Array(9)], [5, ['text']], [7], 'ping'])
+  for (const wrong of [
+    [1, 2, digest, true],
+    [1, -1, digest, true, 0],
+    [2, 1, new Uint8Array(9), true],
+    [5, ['text']],
+    [7],
+    'ping'
+  ])
     expect(errorCode(caught(() => decodeFrame(encode(wrong))))).toBe('MALFORMED')
 })
 
