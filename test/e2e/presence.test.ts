@@ -9,13 +9,14 @@ import { inTime, until } from '../support/until.js'
 
 /** A node in a process of its own; prints its id when it has linked up. */
 const script = `
+setInterval(() => {}, 1000)
 const [url, dataDir, secret, ...addresses] = process.argv.slice(1)
 const { createNode } = await import(url)
 const node = await createNode({ dataDir, secret, listen: ['/ip4/127.0.0.1/tcp/0'], discovery: false })
 await node.start()
 for (const address of addresses) await node.connect(address)
-process.once('SIGTERM', () => void node.stop())
-setInterval(() => {}, 1000)
+console.log(node.id)
+process.once('SIGTERM', () => void node.stop().then(() => process.exit()))
 `
 
 let library: Compiled
