@@ -4,6 +4,7 @@ import type { Logger } from './core/logger.js'
 import { capabilitiesSchema, type Capabilities } from './fleet/capabilities.js'
 import { labelsSchema } from './fleet/membership.js'
 import { maxRootVersions } from './identity/fleet-root.js'
+import type { PresencePresetName } from './fleet/presence-presets.js'
 import type { RuntimeFactory } from './rollout/runtime.js'
 import { maxKeptVersions } from './rollout/status.js'
 
@@ -36,6 +37,8 @@ export interface NodeInit {
   readonly labels?: Readonly<Record<string, string>>
   /** Most bytes that models may take on this node's disk. @default as much as is free */
   readonly storageBytes?: number
+  /** How closely nodes watch each other: the same on all nodes of a mesh. @default `lan` */
+  readonly presence?: PresencePresetName
   /** What serves the models. @default the directory runtime in `<dataDir>/models` */
   readonly runtime?: RuntimeFactory
   /** Figures that seldom need changing. */
@@ -108,6 +111,9 @@ export const defaultTuning: Tuning = Object.freeze({
   retryMaxMs: 30_000
 })
 
+/** Nodes of one site. */
+export const defaultPresence: PresencePresetName = 'lan'
+
 /** Listens on all interfaces, on a free port: the mesh secret keeps strangers out. */
 export const defaultListen: readonly string[] = Object.freeze(['/ip4/0.0.0.0/tcp/0'])
 
@@ -157,6 +163,7 @@ export const nodeInitSchema = z.strictObject({
   formations: z.array(text.max(64)).max(16).optional(),
   labels: labelsSchema.optional(),
   storageBytes: z.int().nonnegative().optional(),
+  presence: z.literal(['lan', 'wan', 'lowLatency']).optional(),
   tuning: tuningSchema.optional(),
   runtime: z.function().optional(),
   logger: z.custom<Logger>(has(...levels), `needs the methods ${levels.join(', ')}`).optional(),

@@ -26,7 +26,7 @@
 import './core/polyfill.js'
 
 export { createNode, type MurmurateNode, type NodeRoot } from './node.js'
-export { defaultListen, defaultTuning, type NodeInit, type Tuning } from './config.js'
+export { defaultListen, defaultPresence, defaultTuning, type NodeInit, type Tuning } from './config.js'
 export { version } from './version.js'
 export { createMeshSecret } from './identity/mesh-secret.js'
 export { keyPairFromSeed, type KeyPair } from './identity/keypair.js'
@@ -71,7 +71,9 @@ export type { HealthStatus, HealthSummary, NodeHealth } from './fleet/health.js'
 export type { FleetHealth, OwnFigures } from './fleet/health-monitor.js'
 export type { Load, ObservedLoad } from './fleet/load.js'
 export type { ForgetOptions, Member, Membership, NodeDescription } from './fleet/membership.js'
+export type { NeighbourWatch, WatchedLink } from './fleet/neighbour-watch.js'
 export type { PresenceState } from './fleet/presence.js'
+export type { PresencePresetName } from './fleet/presence-presets.js'
 export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
 
 export type { PublishedRelease } from './models/offers.js'

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Blobs } from './blobs/blobs.js'
 import { FsBlobStore } from './blobs/fs-blob-store.js'
-import { defaultListen, defaultTuning, nodeInitSchema, type NodeInit, type Tuning } from './config.js'
+import { defaultListen, defaultPresence, defaultTuning, nodeInitSchema, type NodeInit, type Tuning } from './config.js'
 import type { AbortOptions } from './core/abort.js'
 import { check } from './core/codec.js'
 import { systemEnvironment, type Environment } from './core/environment.js'
@@ -15,9 +15,10 @@ import { ProcessLock } from './core/process-lock.js'
 import { CapabilityWatch } from './fleet/capability-watch.js'
 import { fleetOf, type Fleet } from './fleet/fleet.js'
 import { HealthMonitor } from './fleet/health-monitor.js'
-import { LinkPresence } from './fleet/link-presence.js'
 import { systemMachine, type Machine } from './fleet/machine.js'
 import { Membership, type NodeDescription } from './fleet/membership.js'
+import { NeighbourWatch } from './fleet/neighbour-watch.js'
+import { presencePresets } from './fleet/presence-presets.js'
 import { probeCapabilities, probeStorageMb } from './fleet/probe.js'
 import type { Load } from './fleet/load.js'
 import { Pulses } from './fleet/pulse.js'
@@ -54,6 +55,8 @@ export interface MurmurateNode extends Startable {
   readonly fleet: Fleet
   /** Who may do what, as the fleet root says; undefined when this node was told of no fleet: then everybody may do everything. */
   readonly root: NodeRoot | undefined
+  /** Who of them answers at this moment, and how good the links of this node are. */
+  readonly presence: Pick<NeighbourWatch, 'stateOf' | 'offlineSince' | 'onChange' | 'links'>
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
   /**
@@ -157,7 +160,10 @@ function assemble({
     { network, keyPair, log, authority, environment, logger: componentLogger(logger, 'record') },
     { topic: 'record', ...tuning }
   )
-  const presence = new LinkPresence({ network, environment, logger })
+  const presence = new NeighbourWatch(
+    { network, keyPair, environment, logger: componentLogger(logger, 'presence') },
+    { topic: 'presence', preset: presencePresets[init.presence ?? defaultPresence] }
+  )
   const membership = new Membership(
     { network, document, presence, authority, environment, logger },
     description,
@@ -203,7 +209,7 @@ function assemble({
       ['pulses', pulses],
       ['reconciler', reconciler],
       ['network', network],
-      ['farewell', { start: () => {}, stop: () => document.farewell() }]
+      ['farewell', { start: () => {}, stop: () => farewell(document, presence) }]
     ],
     logger
   )
@@ -216,6 +222,7 @@ function assemble({
     distribution,
     fleet: fleetOf(membership, health, pulses),
     root,
+    presence,
     progress: pulses,
     connect: (address, options) => network.dial(address, options),
     digest: () => document.digest(),
@@ -238,6 +245,12 @@ function makeRootKeeper(
   const storage = new RootFile(join(dataDir, 'record', 'root'), fleetId)
   const roots = (init.roots ?? []).map(decodeSignedRoot)
   return new RootKeeper({ network, storage, environment, logger: componentLogger(logger, 'root') }, { fleetId, roots })
+}
+
+/** While the network still runs: what was written reaches a peer, then the mesh hears that this node leaves. */
+async function farewell(document: SharedDocument, presence: NeighbourWatch): Promise<void> {
+  await document.farewell()
+  await presence.leave()
 }
 
 /** No node promises more room than it may use. */

@@ -1,8 +1,11 @@
 import type { NodeId } from '../core/ids.js'
 import type { Unsubscribe } from '../net/network.js'
 
-/** What this node believes of another one. A view: it never enters the document and deletes nothing. */
-export type PresenceState = 'alive' | 'suspected' | 'failed' | 'unknown'
+/**
+ * What this node believes of another one. A view: it never enters the document and deletes nothing. A node that was told to
+ * stop has `left`; one that vanished has `failed`; one that is `suspected` counts as here until the verdict.
+ */
+export type PresenceState = 'alive' | 'suspected' | 'failed' | 'left' | 'unknown'
 
 /** Who can be reached at this moment, as far as this node knows. */
 export interface Presence {

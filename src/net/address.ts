@@ -1,5 +1,5 @@
 import { multiaddr, type Multiaddr } from '@multiformats/multiaddr'
-import { MurmurateError } from '../core/errors.js'
+import { messageOf, MurmurateError } from '../core/errors.js'
 import { parseNodeId, type NodeId } from '../core/ids.js'
 
 /** The form of the addresses that this network dials and listens on. */
@@ -42,4 +42,17 @@ export function isDialable(address: string): boolean {
   } catch {
     return false
   }
+}
+
+/** The address with the peer that answers there. */
+export function withPeer(address: string, peer: NodeId): string {
+  return address.includes('/p2p/') ? address : `${address}/p2p/${peer}`
+}
+
+/** The error of a listener that did not come up. libp2p puts the reasons of all addresses into one text. */
+export function listenError(cause: unknown): MurmurateError {
+  const address = /EADDRINUSE: address already in use (\S+)/.exec(messageOf(cause))?.[1]
+  if (address !== undefined)
+    return new MurmurateError('PORT_IN_USE', `${address} is in use`, { cause, details: { address } })
+  return new MurmurateError('NETWORK_ERROR', `Cannot listen: ${messageOf(cause)}`, { cause })
 }

@@ -14,6 +14,8 @@ export const libp2pDefaults = Object.freeze({
   addressDialTimeoutMs: 4_000,
   /** How long a dial may take over all addresses. */
   dialTimeoutMs: 8_000,
+  /** How long a knock at a peer's port may take: one lost SYN would take 1 s, and who asks has a second witness. */
+  probeMs: 1_000,
   /** Dials at once; each costs a key exchange of about 2 ms of CPU. */
   maxParallelDials: 16,
   /** How long an accepted connection may take to prove that it knows the secret and who it is; silent sockets go after this. */

@@ -3,12 +3,12 @@ import type { PeerId } from '@libp2p/interface'
 import type { Multiaddr } from '@multiformats/multiaddr'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { every, type Environment, type Timer } from '../core/environment.js'
-import { MurmurateError, messageOf } from '../core/errors.js'
+import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import { componentLogger, type Logger } from '../core/logger.js'
 import type { KeyPair } from '../identity/keypair.js'
 import type { MeshKeys } from '../identity/mesh-secret.js'
-import { isDialable, parseDialAddress, parseListenAddress } from './address.js'
+import { isDialable, listenError, parseDialAddress, parseListenAddress, withPeer } from './address.js'
 import { Discovery } from './discovery.js'
 import { Libp2pDialer } from './libp2p-dialer.js'
 import { libp2pDefaults, type Libp2pKnobs } from './libp2p-defaults.js'
@@ -23,9 +23,11 @@ import {
   type OpenOptions,
   type PeerEvent,
   type PeerGuard,
+  type ProbeResult,
   type ServeOptions,
   type Unsubscribe
 } from './network.js'
+import { probeAddresses } from './probe.js'
 import { Redialer } from './redial.js'
 import { TrafficMeter } from './traffic-meter.js'
 
@@ -148,6 +150,12 @@ export class Libp2pNetwork implements Network {
     const peer = await this.#dialer.connect([parsed], options)
     this.#redialer.keep(address, peer)
     return peer
+  }
+
+  async probe(peer: NodeId, options: AbortOptions = {}): Promise<ProbeResult> {
+    if (this.#node === undefined) throw new MurmurateError('NOT_STARTED', 'The network is not running')
+    const { clock } = this.#init.environment
+    return probeAddresses(this.#redialer.addressesOf(peer), { clock, timeoutMs: this.#knobs.probeMs, ...options })
   }
 
   async hangUp(peer: NodeId): Promise<void> {
@@ -282,16 +290,4 @@ export class Libp2pNetwork implements Network {
       knownPeers: () => this.#redialer.size
     })
   }
-}
-
-function withPeer(address: string, peer: NodeId): string {
-  return address.includes('/p2p/') ? address : `${address}/p2p/${peer}`
-}
-
-/** libp2p puts the reasons of all addresses into one text. */
-function listenError(cause: unknown): MurmurateError {
-  const address = /EADDRINUSE: address already in use (\S+)/.exec(messageOf(cause))?.[1]
-  if (address !== undefined)
-    return new MurmurateError('PORT_IN_USE', `${address} is in use`, { cause, details: { address } })
-  return new MurmurateError('NETWORK_ERROR', `Cannot listen: ${messageOf(cause)}`, { cause })
 }

@@ -29,6 +29,8 @@ export interface MemoryChannelEnd {
 export interface MemoryChannelInit extends MemoryChannelEnd {
   /** Whether what arrives now gets through: not once the link is broken. */
   readonly passes: () => boolean
+  /** Lets something get to the other end, now or when it can. */
+  readonly deliver: (arrive: () => void) => void
   /** Both ends have closed, or the channel broke. */
   readonly onFreed: () => void
 }
@@ -38,8 +40,8 @@ export class MemoryChannel implements Channel {
   readonly peer: NodeId
   readonly #init: MemoryChannelInit
   readonly #queue: FrameQueue
-  /** What is under way to the other end, in order, whatever the latency of each. */
-  readonly #underWay: (() => void)[] = []
+  /** When the last frame arrives: one with a short way does not overtake one with a long way. */
+  #arrivesAtMs = 0
   #underWayBytes = 0
   #other: MemoryChannel | undefined
   #waiting: (() => void)[] = []
@@ -116,13 +118,13 @@ export class MemoryChannel implements Channel {
     this.#linger = this.#init.clock.setTimer(lingerMs, () => this.abort(this.#networkError('The peer did not close')))
   }
 
-  /** Each arrival takes out the oldest: a frame with a short way does not overtake one with a long way. */
   #deliver(action: () => void): void {
-    this.#underWay.push(action)
-    this.#init.clock.setTimer(this.#init.latencyMs(), () => {
-      const oldest = this.#underWay.shift()
-      if (this.#init.passes()) oldest?.()
-    })
+    const now = this.#init.clock.monotonic()
+    this.#arrivesAtMs = Math.max(this.#arrivesAtMs, now + this.#init.latencyMs())
+    const arrive = (): void => {
+      if (this.#init.passes()) action()
+    }
+    this.#init.clock.setTimer(this.#arrivesAtMs - now, () => this.#init.deliver(arrive))
   }
 
   /** A frame arrives. */

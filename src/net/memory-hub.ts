@@ -1,62 +1,11 @@
 import type { Environment } from '../core/environment.js'
 import { MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
-import type { MemoryChannel, MemoryChannelEnd } from './memory-channel.js'
-import type { GossipMessage } from './network.js'
+import type { MemoryGossip, MemoryHubInit, MemoryLink, MemoryNode } from './memory-air.js'
+import { SilentFaults } from './memory-faults.js'
+import { Reach } from './memory-reach.js'
+import type { ProbeResult } from './network.js'
 import { sample } from './sample.js'
-
-/** What the air between the nodes is like. */
-export interface MemoryHubInit {
-  /** The same clock and the same seed give the same run. */
-  readonly environment: Environment
-  /** Least and most that anything takes from one node to the next, in ms. Default 1 to 5. */
-  readonly latencyMs?: readonly [least: number, most: number]
-  /** Part of the gossip that is lost on each hop, 0 to 1. Default 0. */
-  readonly gossipLoss?: number
-  /** Part of the gossip that reaches a handler twice, 0 to 1. Default 0. */
-  readonly gossipDuplication?: number
-  /** Links that a node makes by itself; it takes any number from others. Default: to everyone. */
-  readonly maxLinks?: number
-  /** Neighbours that a node hands a gossip message to, drawn anew for each. Default: all. */
-  readonly gossipDegree?: number
-}
-
-/** A gossip message on its way; `id` is the hash of topic and data. */
-export interface MemoryGossip {
-  readonly id: string
-  readonly topic: string
-  readonly data: GossipMessage['data']
-}
-
-/** What the hub needs of a node that is running. */
-export interface MemoryNode {
-  readonly nodeId: NodeId
-  /** Peers that it was told to stay connected to. */
-  readonly wanted: ReadonlySet<NodeId>
-  linkUp(peer: NodeId): void
-  linkDown(peer: NodeId): void
-  /** Whether its guard lets a link to this peer stand. */
-  mayLink(peer: NodeId): boolean
-  /** Whether it wants the gossip of a topic. */
-  subscribes(topic: string): boolean
-  /** Whether this message would be nothing new to it. */
-  hasHeard(id: string): boolean
-  /** Bytes of gossip came in that are not worth a look. */
-  countReceived(bytes: number): void
-  /** Takes a gossip message, `again` when it is a duplicate that slipped through. */
-  hear(message: MemoryGossip, sender: NodeId, again: boolean): void
-  /** Takes the other end of a channel and returns the opener's, or undefined when it does not serve the protocol. */
-  accept(protocol: string, link: MemoryLink, opener: MemoryChannelEnd, from: NodeId): MemoryChannel | undefined
-}
-
-/** A link between two nodes that are running. */
-export interface MemoryLink {
-  readonly ends: readonly [NodeId, NodeId]
-  /** Both ends of each open channel, and its protocol. */
-  readonly channels: Map<MemoryChannel, string>
-  /** Nothing passes any more; it goes down as soon as that is noticed. */
-  broken: boolean
-}
 
 /** How long a lost link stays down at least, in ms. */
 const relinkMs = 100
@@ -64,27 +13,29 @@ const relinkMs = 100
 const redialledLinks = 2
 /** How long a peer that was hung up on stays away, in ms, as with libp2p. */
 const holdMs = 60_000
+/** A link on which nothing is heard goes down after this time, in ms, as with libp2p. */
+const silentLinkMs = 40_000
+/** First wait of TCP before it sends a packet again, in ms, as in Linux; it doubles each time. */
+const retransmitMs = 200
 
 /** The air between the nodes of a simulation: who reaches whom, how fast, and what gets lost. */
 export class MemoryHub {
   readonly #init: Required<MemoryHubInit>
   readonly #nodes = new Map<NodeId, MemoryNode>()
   readonly #links = new Map<NodeId, Map<NodeId, MemoryLink>>()
-  readonly #cuts = new Set<string>()
-  readonly #isolated = new Set<NodeId>()
-  /** The part of the mesh that a node is in while it is partitioned; a node in none reaches all. */
-  #partOf: ReadonlyMap<NodeId, number> = new Map()
+  readonly #reach = new Reach()
   /** Links that a cut took, by who had dialled: they come back when they can, as with libp2p. */
   readonly #lost = new Map<NodeId, Set<NodeId>>()
   /** Nodes that are about to look for links. */
   readonly #relinking = new Set<NodeId>()
+  readonly #faults = new SilentFaults()
   /** Who does not want to hear of whom, and until when: `<holder> <held>`. */
   readonly #heldUntilMs = new Map<string, number>()
 
   #carried = 0
 
   constructor(init: MemoryHubInit) {
-    const defaults = { latencyMs: [1, 5], gossipLoss: 0, gossipDuplication: 0 } as const
+    const defaults = { latencyMs: [1, 5], gossipLoss: 0, channelLoss: 0, gossipDuplication: 0 } as const
     this.#init = { ...defaults, maxLinks: Infinity, gossipDegree: Infinity, ...init }
   }
 
@@ -104,37 +55,86 @@ export class MemoryHub {
 
   /** Cuts the cable between two nodes: nothing passes, and both notice after one latency. */
   cut(one: NodeId, two: NodeId): void {
-    this.#cuts.add(pairOf(one, two))
+    this.#reach.cut(one, two)
     this.#breakSoon(one, two)
   }
 
   /** Mends the cable between two nodes, or ends the isolation of one; links come back by themselves. */
   heal(one: NodeId, two?: NodeId): void {
-    if (two === undefined) this.#isolated.delete(one)
-    else this.#cuts.delete(pairOf(one, two))
+    this.#reach.heal(one, two)
     for (const node of two === undefined ? this.#nodes.keys() : [one, two]) this.relinkSoon(node)
   }
 
   /** Cuts one node off from all others. */
   isolate(node: NodeId): void {
-    this.#isolated.add(node)
+    this.#reach.isolate(node)
     for (const peer of this.#linksOf(node).keys()) this.#breakSoon(node, peer)
   }
 
   /** Splits the mesh: who is in different parts does not reach each other. Takes the place of the partition before. */
   partition(parts: readonly (readonly NodeId[])[]): void {
-    this.#partOf = new Map(parts.flatMap((part, number) => part.map((node) => [node, number] as const)))
+    this.#reach.partition(parts)
     for (const [node, links] of this.#links) {
-      for (const peer of links.keys()) if (this.#isParted(node, peer)) this.#breakSoon(node, peer)
+      for (const peer of links.keys()) if (this.#reach.isCut(node, peer)) this.#breakSoon(node, peer)
     }
   }
 
   /** Mends every cable, and ends every isolation and partition. */
   healAll(): void {
-    this.#cuts.clear()
-    this.#isolated.clear()
-    this.#partOf = new Map()
+    this.#reach.healAll()
     for (const node of this.#nodes.keys()) this.relinkSoon(node)
+  }
+
+  /** Nothing passes from one to the other any more, and nobody is told: the link goes down when it has been silent for long. */
+  mute(from: NodeId, to: NodeId): void {
+    const link = this.link(from, to)
+    this.#faults.mute(from, to)
+    this.#after(silentLinkMs, () => {
+      if (link === undefined || this.#faults.passes(from, to) || this.link(from, to) !== link) return
+      this.unlink(from, to, 'Nothing was heard')
+    })
+  }
+
+  /** It passes again; a link that went down meanwhile comes back by itself. */
+  unmute(from: NodeId, to: NodeId): void {
+    this.#faults.unmute(from, to)
+    for (const node of [from, to]) this.relinkSoon(node)
+  }
+
+  /** A node stands still, as a process that was sent SIGSTOP: its links stay. Its timers are the test's own business. */
+  freeze(node: NodeId): void {
+    this.#faults.freeze(node)
+  }
+
+  /** It goes on, and finds what came meanwhile. */
+  thaw(node: NodeId): void {
+    this.#faults.thaw(node)
+  }
+
+  /** Something gets to a node, now or when it can. */
+  deliver(from: NodeId, to: NodeId, arrive: () => void): void {
+    this.#faults.deliver(from, to, arrive)
+  }
+
+  /** Whether one gets an answer of the other's process at this moment. */
+  answers(one: NodeId, two: NodeId): boolean {
+    return !this.#reach.isCut(one, two) && this.#faults.answers(one, two)
+  }
+
+  /** What a node finds that knocks at the port of another: a process that stands still still has its port open. */
+  probe(one: NodeId, two: NodeId): ProbeResult {
+    const passes = this.#faults.passes(one, two) && this.#faults.passes(two, one)
+    if (this.#reach.isCut(one, two) || !passes) return 'silent'
+    return this.#nodes.has(two) ? 'answers' : 'refused'
+  }
+
+  /** Draws how long a packet of a channel takes, the repetitions of TCP among it, in ms. */
+  packetMs(): number {
+    let waitedMs = 0
+    const { channelLoss, environment } = this.#init
+    for (let wait = retransmitMs; channelLoss > 0 && environment.random.float() < channelLoss; wait *= 2)
+      waitedMs += wait
+    return waitedMs + this.latencyMs()
   }
 
   /** Draws how long something takes, in ms. */
@@ -199,7 +199,7 @@ export class MemoryHub {
       [one, two],
       [two, one]
     ] as const) {
-      this.#nodes.get(node)?.linkDown(peer)
+      this.deliver(node, node, () => this.#nodes.get(node)?.linkDown(peer))
       this.relinkSoon(node)
     }
   }
@@ -221,9 +221,10 @@ export class MemoryHub {
     const isDoubled = random.float() < this.#init.gossipDuplication
     // What is known now is known on arrival: most of a flood needs no timer.
     if (!isDoubled && receiver.hasHeard(message.id)) return receiver.countReceived(message.data.byteLength)
-    const hear = (again: boolean): void => {
+    const arrive = (again: boolean): void => {
       if (!link.broken) this.#nodes.get(to)?.hear(message, from, again)
     }
+    const hear = (again: boolean): void => this.deliver(from, to, () => arrive(again))
     const onceMs = this.latencyMs()
     this.#after(onceMs, () => hear(false))
     if (isDoubled) this.#after(onceMs + this.latencyMs(), () => hear(true))
@@ -246,21 +247,11 @@ export class MemoryHub {
   #canLink(one: NodeId, two: NodeId): boolean {
     if (one === two || !this.#nodes.has(one) || !this.#nodes.has(two) || this.#linksOf(one).has(two)) return false
     const isHeld = this.#heldUntilMs.size > 0 && (this.#holds(one, two) || this.#holds(two, one))
-    return !isHeld && !this.#isCut(one, two) && this.#mayLink(one, two)
+    return !isHeld && this.answers(one, two) && this.answers(two, one) && this.#mayLink(one, two)
   }
 
   #mayLink(one: NodeId, two: NodeId): boolean {
     return this.#nodes.get(one)?.mayLink(two) === true && this.#nodes.get(two)?.mayLink(one) === true
-  }
-
-  #isCut(one: NodeId, two: NodeId): boolean {
-    if (this.#isolated.has(one) || this.#isolated.has(two) || this.#isParted(one, two)) return true
-    return this.#cuts.size > 0 && this.#cuts.has(pairOf(one, two))
-  }
-
-  #isParted(one: NodeId, two: NodeId): boolean {
-    const [a, b] = [this.#partOf.get(one), this.#partOf.get(two)]
-    return a !== undefined && b !== undefined && a !== b
   }
 
   #holds(holder: NodeId, held: NodeId): boolean {
@@ -301,8 +292,4 @@ export class MemoryHub {
   #after(delayMs: number, action: () => void): void {
     this.#init.environment.clock.setTimer(delayMs, action)
   }
-}
-
-function pairOf(one: NodeId, two: NodeId): string {
-  return one < two ? `${one} ${two}` : `${two} ${one}`
 }

@@ -7,7 +7,8 @@ import { parseNodeId, type NodeId } from '../core/ids.js'
 import { Listeners } from '../core/listeners.js'
 import { silentLogger, type Logger } from '../core/logger.js'
 import { MemoryChannel, type MemoryChannelEnd } from './memory-channel.js'
-import { MemoryHub, type MemoryGossip, type MemoryLink, type MemoryNode } from './memory-hub.js'
+import { MemoryHub } from './memory-hub.js'
+import type { MemoryGossip, MemoryLink, MemoryNode } from './memory-air.js'
 import {
   maxGossipBytes,
   type Channel,
@@ -19,6 +20,7 @@ import {
   type OpenOptions,
   type PeerEvent,
   type PeerGuard,
+  type ProbeResult,
   type ServeOptions,
   type Unsubscribe
 } from './network.js'
@@ -30,6 +32,10 @@ export { MemoryHub }
 const seenMs = 120_000
 /** Messages that a node remembers. */
 const maxSeen = 10_000
+/** How long a peer may take to agree on a protocol, in ms, as with libp2p. */
+const negotiationMs = 5_000
+/** How long a probe waits for an answer, in ms, as with libp2p. */
+const probeMs = 1_000
 
 /** What a network in memory is made of. */
 export interface MemoryNetworkInit {
@@ -117,7 +123,8 @@ export class MemoryNetwork implements Network {
   async open(peer: NodeId, protocol: string, options: OpenOptions): Promise<Channel> {
     throwIfAborted(options.signal)
     await sleep(this.#clock, this.#hub.latencyMs(), options.signal)
-    const link = this.#hub.link(this.nodeId, peer)
+    if (!this.#hub.answers(this.nodeId, peer)) await sleep(this.#clock, negotiationMs, options.signal)
+    const link = this.#hub.answers(this.nodeId, peer) ? this.#hub.link(this.nodeId, peer) : undefined
     if (link === undefined)
       throw new MurmurateError('NETWORK_ERROR', `There is no link to ${peer}`, { details: { peer } })
     if (!this.#guard.mayUse(peer, protocol)) throw notAllowed(peer, protocol)
@@ -147,6 +154,14 @@ export class MemoryNetwork implements Network {
     this.#hub.connect(this.nodeId, peer)
     this.#wanted.add(peer)
     return peer
+  }
+
+  async probe(peer: NodeId, options: AbortOptions = {}): Promise<ProbeResult> {
+    this.#assertRunning()
+    await sleep(this.#clock, this.#hub.latencyMs(), options.signal)
+    const result = this.#hub.probe(this.nodeId, peer)
+    if (result === 'silent') await sleep(this.#clock, probeMs, options.signal)
+    return result
   }
 
   hangUp(peer: NodeId): Promise<void> {
@@ -237,9 +252,19 @@ export class MemoryNetwork implements Network {
     const served = this.#protocols.get(protocol)
     if (served === undefined || !this.#guard.mayUse(from, protocol)) return undefined
     const passes = (): boolean => !link.broken
-    const theirs = new MemoryChannel({ ...opener, passes, onFreed: () => link.channels.delete(theirs) })
+    const theirs = new MemoryChannel({
+      ...opener,
+      passes,
+      deliver: (arrive) => this.#hub.deliver(from, this.nodeId, arrive),
+      onFreed: () => link.channels.delete(theirs)
+    })
     const own = this.#channelEnd(from, served.options)
-    const ours = new MemoryChannel({ ...own, passes, onFreed: () => link.channels.delete(ours) })
+    const ours = new MemoryChannel({
+      ...own,
+      passes,
+      deliver: (arrive) => this.#hub.deliver(this.nodeId, from, arrive),
+      onFreed: () => link.channels.delete(ours)
+    })
     theirs.join(ours)
     link.channels.set(theirs, protocol).set(ours, protocol)
     void this.#run(protocol, served, ours)
@@ -249,7 +274,7 @@ export class MemoryNetwork implements Network {
   #channelEnd(peer: NodeId, options: ServeOptions): MemoryChannelEnd {
     return {
       clock: this.#clock,
-      latencyMs: () => this.#hub.latencyMs(),
+      latencyMs: () => this.#hub.packetMs(),
       peer,
       maxFrameBytes: options.maxFrameBytes,
       onSent: (bytes) => (this.#traffic.sentBytes += bytes),

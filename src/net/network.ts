@@ -21,6 +21,12 @@ export interface GossipMessage {
   readonly data: Uint8Array
 }
 
+/**
+ * What knocking at a peer's port found: a process that `answers`, a machine that has none there and `refused` it, or nothing
+ * at all (`silent`: also when no address of it is known).
+ */
+export type ProbeResult = 'answers' | 'refused' | 'silent'
+
 /** Options of a protocol that a node serves. */
 export interface ServeOptions {
   /** A peer that announces a larger frame is cut off before anything is allocated. */
@@ -119,6 +125,12 @@ export interface Network extends Startable {
    * `INVALID_REQUEST` when it is malformed, `NOT_STARTED`, `ABORTED`
    */
   dial(address: string, options?: AbortOptions): Promise<NodeId>
+  /**
+   * Knocks once at the addresses that are known of a peer, without making a link. It proves nothing of who listens there.
+   *
+   * @throws MurmurateError `NOT_STARTED`, `ABORTED`
+   */
+  probe(peer: NodeId, options?: AbortOptions): Promise<ProbeResult>
   /** Cuts the link to a peer, and keeps it down for a minute unless `dial` is called here: the peer may not come back before. */
   hangUp(peer: NodeId): Promise<void>
   /**

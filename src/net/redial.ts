@@ -83,6 +83,11 @@ export class Redialer {
     this.#sawAlive(target)
   }
 
+  /** Where a peer was last known to listen. */
+  addressesOf(peer: NodeId): readonly string[] {
+    return this.#targetsOf(peer).flatMap((target) => target.addresses)
+  }
+
   /** A link broke: dial soon. */
   lost(peer: NodeId): void {
     for (const target of this.#targetsOf(peer)) {

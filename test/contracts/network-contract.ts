@@ -142,6 +142,18 @@ export function networkContract(name: string, makeFactory: () => NetworkFactory)
         expect(events.map(({ type }) => type)).toEqual(['connected', 'connected'])
       })
 
+      test('[NET-20] a probe tells a running process from one that is gone, without a link', async () => {
+        const [one, two] = await pair()
+        await until('the addresses', async () => (await one.probe(two.nodeId)) === 'answers')
+        await two.stop()
+        await until('the lost link', () => one.peers().length === 0)
+        expect(await one.probe(two.nodeId)).toBe('refused')
+        expect(one.peers()).toEqual([])
+        expect(await failure(one.probe(two.nodeId, { signal: AbortSignal.abort() }))).toBe('ABORTED')
+        await one.stop()
+        expect(await failure(one.probe(two.nodeId))).toBe('NOT_STARTED')
+      })
+
       test('hangUp takes the link down on both sides and breaks its channels on both ends; the peer may not come back by itself', async () => {
         const { one, two, near, far } = await manualPair()
         const events: PeerEvent[] = []

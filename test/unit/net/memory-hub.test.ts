@@ -4,7 +4,7 @@ import { errorCode } from '../../../src/core/errors.js'
 import type { NodeId } from '../../../src/core/ids.js'
 import { nodeIdOf } from '../../../src/identity/node-id.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
-import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
+import type { MemoryHubInit } from '../../../src/net/memory-air.js'
 import { virtualEnvironment } from '../../support/virtual-clock.js'
 
 const idOf = (number: number): NodeId => {
@@ -208,5 +208,61 @@ describe('the memory hub', () => {
     await clock.advance(1000)
     const { user, system } = process.cpuUsage(started)
     expect((user + system) / 1e6).toBeLessThan(10)
+  })
+
+  test('what is sent into a silent cut comes after the heal, and the link goes down when it lasts', async () => {
+    const { clock, hub, nodes, heard, id, log } = world(3, 2)
+    await clock.advance(100)
+    hub.mute(id(0), id(1))
+    void publish(nodes[0], 'held up')
+    void publish(nodes[1], 'the other way')
+    await clock.advance(1_000)
+    expect([heard('held up'), heard('the other way')]).toEqual([0, 1])
+    expect(await clock.run(nodes[0]?.probe(id(1)) ?? Promise.reject(new Error('no node')))).toBe('silent')
+    hub.unmute(id(0), id(1))
+    await clock.advance(100)
+    expect(heard('held up')).toBe(1)
+    hub.mute(id(0), id(1))
+    await clock.advance(45_000)
+    expect(nodes.map((node) => node.peers().length)).toEqual([0, 0])
+    hub.unmute(id(0), id(1))
+    await clock.advance(1_000)
+    expect(nodes.map((node) => node.peers().length)).toEqual([1, 1])
+    expect(log.filter((line) => line.includes('disconnected'))).toHaveLength(2)
+  })
+
+  test('a frozen node keeps its links and its port, and finds what came when it goes on', async () => {
+    const { clock, hub, nodes, heard, id } = world(3, 3)
+    await clock.advance(100)
+    hub.freeze(id(1))
+    void publish(nodes[0], 'wake up')
+    await clock.advance(5_000)
+    expect(heard('wake up')).toBe(1)
+    expect(nodes[0]?.peers()).toHaveLength(2)
+    expect(await clock.run(nodes[0]?.probe(id(1)) ?? Promise.reject(new Error('no node')))).toBe('answers')
+    hub.thaw(id(1))
+    await clock.advance(100)
+    expect(heard('wake up')).toBe(2)
+  })
+
+  test('lost packets of a channel come late, in order and all', async () => {
+    const { clock, nodes, id } = world(5, 2, { channelLoss: 0.5 })
+    await clock.advance(100)
+    const received: number[] = []
+    nodes[1]?.serve(
+      '/count/1',
+      async (channel) => {
+        for await (const frame of channel.frames()) received.push(frame[0] ?? -1)
+      },
+      { maxFrameBytes: 16 }
+    )
+    const channel = await clock.run(
+      nodes[0]?.open(id(1), '/count/1', { maxFrameBytes: 16 }) ?? Promise.reject(new Error('no node'))
+    )
+    for (let count = 0; count < 20; count++) await channel.send([Uint8Array.of(count)])
+    await clock.advance(190)
+    expect(received.length).toBeLessThan(20)
+    await clock.advance(60_000)
+    expect(received).toEqual(Array.from({ length: 20 }, (_, count) => count))
   })
 })

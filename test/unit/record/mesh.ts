@@ -7,7 +7,7 @@ import { openAuthority, type Authority } from '../../../src/identity/authority.j
 import type { SignedRoot } from '../../../src/identity/fleet-root.js'
 import type { KeyPair } from '../../../src/identity/keypair.js'
 import type { SignatureVerifier } from '../../../src/identity/signature.js'
-import type { MemoryHubInit } from '../../../src/net/memory-hub.js'
+import type { MemoryHubInit } from '../../../src/net/memory-air.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
 import type { EntryLog, LogRecord } from '../../../src/record/entry-log.js'
 import type { PageKind } from '../../../src/record/policy.js'
