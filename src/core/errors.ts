@@ -67,6 +67,14 @@ export const errorTable = Object.freeze({
     what: 'Bytes from a peer or a file do not have the form they should.',
     next: 'They were ignored. If they come from your own disk, restore it from a backup.'
   },
+  MESH_EXISTS: {
+    what: 'This data directory belongs to a mesh already.',
+    next: 'Run it with "murmurate up", or take another data directory for another mesh.'
+  },
+  MESH_MISSING: {
+    what: 'This data directory belongs to no mesh yet.',
+    next: 'Make a new mesh with "murmurate init", or enter one with "murmurate join" and a ticket.'
+  },
   MODEL_NOT_FOUND: {
     what: 'No such model, version or variant is known here.',
     next: 'Publish it first, or wait until this node has met the others.'
@@ -106,6 +114,22 @@ export const errorTable = Object.freeze({
   SECRET_MALFORMED: {
     what: 'The mesh secret does not have the form it should.',
     next: 'Copy it whole from a node of the mesh; it begins with "murmurate-secret-1:".'
+  },
+  TICKET_EXPIRED: {
+    what: 'The invitation was not used within its lifetime, or was withdrawn.',
+    next: 'Make a new one with "murmurate invite" on a node of the mesh.'
+  },
+  TICKET_MALFORMED: {
+    what: 'The ticket does not have the form it should.',
+    next: 'Copy it whole, as one line; it begins with "murmurate-ticket-1:".'
+  },
+  TICKET_UNANSWERED: {
+    what: 'Nobody waits for this ticket where it leads to, or the way there is closed.',
+    next: 'See on the inviting machine that "murmurate invite" still waits and that its port is open to this one; else ask for a new ticket.'
+  },
+  TICKET_USED: {
+    what: 'The ticket has let a node in already, and lets in only one.',
+    next: 'Ask for a new one.'
   },
   TIMEOUT: {
     what: 'The operation did not end in the time allowed.',
