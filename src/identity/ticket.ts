@@ -16,11 +16,12 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { decode, encode, equalBytes } from '../core/codec.js'
 import { MurmurateError } from '../core/errors.js'
+import { parseFleetId, type FleetId } from './fleet-root.js'
 
 /** An invitation for one node. */
 export interface Ticket {
   /** The fleet that the ticket leads to; whoever answers must show this fleet's roots. */
-  readonly fleetId: string
+  readonly fleetId: FleetId
   /** 16 bytes; names the invitation, not secret. */
   readonly id: Uint8Array
   /** 32 bytes; proves to each side that the other has the ticket, and encrypts what they say. */
@@ -53,7 +54,7 @@ export function isHost(text: string): boolean {
 }
 
 const payloadSchema = z.tuple([
-  z.string().regex(/^murmurate-fleet-1:[A-Za-z0-9_-]{1,64}$/),
+  z.string(),
   z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === ticketIdBytes),
   z.instanceof(Uint8Array).refine(({ byteLength }) => byteLength === ticketKeyBytes),
   z.int().nonnegative(),
@@ -90,7 +91,7 @@ function decodePayload(payload: Uint8Array): Ticket {
   try {
     const options = { maxBytes: maxTextLength, what: 'The ticket' }
     const [fleetId, id, key, expiresAt, port, addresses] = decode(payload, payloadSchema, options)
-    return { fleetId, id, key, expiresAt, port, addresses }
+    return { fleetId: parseFleetId(fleetId), id, key, expiresAt, port, addresses }
   } catch {
     // Neither the cause nor its message may go out: they could quote the key.
     throw malformed('holds something else than a ticket')

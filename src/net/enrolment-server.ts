@@ -1,5 +1,5 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import { createSecureContext, TLSSocket } from 'node:tls'
+import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls'
 import { throwIfAborted, abortedError, type AbortOptions } from '../core/abort.js'
 import type { Clock, Timer } from '../core/environment.js'
 import { MurmurateError, messageOf, systemCode } from '../core/errors.js'
@@ -133,24 +133,26 @@ export class EnrolmentServer {
       this.#unproved.delete(raw)
     })
     const from = String(raw.remoteAddress)
-    const socket = this.#secure(raw)
-    socket.on('error', (error) => logger.info(`refused a connection from ${from}: ${messageOf(error)}`))
-    socket.once('secure', () => {
+    const onError = (error: Error): void => {
+      logger.info(`refused a connection from ${from}: ${messageOf(error)}`)
+      raw.destroy()
+    }
+    const onSecure = (socket: TLSSocket): void => {
+      socket.on('error', onError)
       void this.#talk(socket, () => {
         silence.cancel()
         this.#unproved.delete(raw)
       })
-    })
+    }
+    this.#secure(onSecure).on('tlsClientError', onError).emit('connection', raw)
   }
 
-  /** A context of its own for each connection: no session of one can be taken up by another. */
-  #secure(raw: Socket): TLSSocket {
+  /** TLS with a state of its own for each connection: no session of one can be taken up by another. */
+  #secure(onSecure: (socket: TLSSocket) => void): TlsServer {
     const identity = Buffer.from(this.#init.ticketId).toString('base64url')
-    return new TLSSocket(raw, {
-      isServer: true,
-      secureContext: createSecureContext(tlsSettings),
-      pskCallback: (_socket: TLSSocket, offered: string) => (offered === identity ? this.#init.ticketKey : null)
-    })
+    const pskCallback = (_: TLSSocket, offered: string): Uint8Array | null =>
+      offered === identity ? this.#init.ticketKey : null
+    return createTlsServer({ ...tlsSettings, pskCallback }, onSecure)
   }
 
   async #talk(socket: TLSSocket, onProved: () => void): Promise<void> {
@@ -175,7 +177,7 @@ export class EnrolmentServer {
   async #admit(
     { nodeId, name }: Applicant,
     socket: TLSSocket,
-    frames: AsyncGenerator<Uint8Array, void, void>
+    frames: AsyncGenerator<Uint8Array, void, undefined>
   ): Promise<void> {
     this.#lifetime?.cancel()
     let welcome: Welcome
@@ -192,7 +194,7 @@ export class EnrolmentServer {
   async #deliver(
     welcome: Welcome,
     socket: TLSSocket,
-    frames: AsyncGenerator<Uint8Array, void, void>
+    frames: AsyncGenerator<Uint8Array, void, undefined>
   ): Promise<boolean> {
     const limit = this.#components.clock.setTimer(deliveryMs, () => socket.destroy())
     try {

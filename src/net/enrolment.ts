@@ -150,14 +150,17 @@ export function exporterOf(socket: TLSSocket): Uint8Array {
 }
 
 /** One frame after another; ends when the other side does. Memory: one frame. Leaves the socket open. */
-export async function* readFrames(socket: TLSSocket, maxFrameBytes: number): AsyncGenerator<Uint8Array, void, void> {
+export async function* readFrames(
+  socket: TLSSocket,
+  maxFrameBytes: number
+): AsyncGenerator<Uint8Array, void, undefined> {
   const decoder = new FrameDecoder(maxFrameBytes)
   const chunks: AsyncIterable<Uint8Array> = socket.iterator({ destroyOnReturn: false })
   for await (const chunk of chunks) yield* decoder.push(chunk)
 }
 
 /** The next frame. @throws MurmurateError `NETWORK_ERROR` when the other side has ended */
-export async function nextFrame(frames: AsyncGenerator<Uint8Array, void, void>): Promise<Uint8Array> {
+export async function nextFrame(frames: AsyncGenerator<Uint8Array, void, undefined>): Promise<Uint8Array> {
   const { value } = await frames.next()
   if (value !== undefined) return value
   throw new MurmurateError('NETWORK_ERROR', 'The connection was closed before all was said')
