@@ -75,6 +75,10 @@ export const errorTable = Object.freeze({
     what: 'This data directory belongs to no mesh yet.',
     next: 'Make a new mesh with "murmurate init", or enter one with "murmurate join" and a ticket.'
   },
+  MESH_UNREADABLE: {
+    what: 'The file with the secret and the fleet of this node is damaged, cannot be read, or may be read by others.',
+    next: 'Mend what the message names, restore mesh.json from a backup, or join again in another data directory.'
+  },
   MODEL_NOT_FOUND: {
     what: 'No such model, version or variant is known here.',
     next: 'Publish it first, or wait until this node has met the others.'
