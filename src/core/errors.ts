@@ -107,6 +107,10 @@ export const errorTable = Object.freeze({
     what: 'A fleet root is not one that the root before it allows.',
     next: 'The root before it stays in force. Have the new one signed by enough keys of both, or ask who sent it.'
   },
+  ROOT_UNDELIVERED: {
+    what: 'A new fleet root is signed, but no node of the mesh has taken it.',
+    next: 'Nothing has changed. Start a node of the mesh or name one with --peer, or stop the node here; then do it again.'
+  },
   ROOT_UNREADABLE: {
     what: 'The file with the fleet roots is damaged or cannot be read.',
     next: 'Delete record/root in the data directory: the node fetches the roots from its peers, checks them and goes on.'

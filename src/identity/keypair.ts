@@ -52,6 +52,16 @@ export async function loadOrCreateKeyPair(path: string, random: Random): Promise
   return keyPairFromSeed(created)
 }
 
+/**
+ * Reads a key that is there, or finds none.
+ *
+ * @throws MurmurateError `KEY_UNREADABLE`
+ */
+export async function loadKeyPair(path: string): Promise<KeyPair | undefined> {
+  const seed = await readSeed(path)
+  return seed === undefined ? undefined : keyPairFromSeed(seed)
+}
+
 async function readSeed(path: string): Promise<Uint8Array | undefined> {
   let seed: Uint8Array
   let mode: number
