@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Environment } from '../core/environment.js'
+import { systemEnvironment, type Environment } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
 import { ProcessLock } from '../core/process-lock.js'
 import { createRoot, fleetIdOf, signRoot, type FleetId } from '../identity/fleet-root.js'
@@ -52,7 +52,7 @@ export async function alone<T>(dataDir: string, { random }: Environment, task: (
  *
  * @throws MurmurateError `MESH_EXISTS`, `DATA_DIR_IN_USE`, `DATA_DIR_UNREADABLE`, `INSUFFICIENT_STORAGE`, `KEY_UNREADABLE`
  */
-export async function foundMesh({ dataDir, name, members }: FoundOptions, environment: Environment): Promise<Founded> {
+export async function foundMesh({ dataDir, name, members }: FoundOptions, environment: Environment = systemEnvironment): Promise<Founded> {
   return alone(dataDir, environment, async () => {
     await assertNoMesh(dataDir)
     const { random, clock } = environment

@@ -1,5 +1,5 @@
 import type { AbortOptions } from '../core/abort.js'
-import type { Environment } from '../core/environment.js'
+import { systemEnvironment, type Environment } from '../core/environment.js'
 import { errorCode, messageOf, MurmurateError } from '../core/errors.js'
 import { shortId, type NodeId } from '../core/ids.js'
 import { decodeSignedRoot, verifyChain, type FleetId, type SignedRoot } from '../identity/fleet-root.js'
@@ -39,7 +39,7 @@ export interface Joined {
 export async function joinMesh(
   ticket: Ticket,
   { dataDir, name, signal }: JoinOptions,
-  environment: Environment
+  environment: Environment = systemEnvironment
 ): Promise<Joined> {
   return alone(dataDir, environment, async () => {
     await assertNoMesh(dataDir)
