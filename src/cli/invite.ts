@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorCode } from '../core/errors.js'
 import { openInvitation, type Accepted, type Role } from '../index.js'
+import { components } from './components.js'
 import { print, type ReachOptions } from './options.js'
 import { signalled } from './signals.js'
 
@@ -20,7 +21,8 @@ export async function invite(options: InviteOptions): Promise<number> {
   const { signal } = signalled()
   const where = addresses === undefined ? {} : { addresses }
   const { discovery } = options
-  const invitation = await openInvitation({ dataDir, lifetimeMs, port, roles, peers, discovery, signal, ...where })
+  const given = { dataDir, lifetimeMs, port, roles, peers, discovery, signal, ...where }
+  const invitation = await openInvitation(given, components)
   const { ticket, expiresAt } = invitation
   print(json, { ticket, expiresAt, port: invitation.port, addresses: invitation.addresses }, [ticket])
   console.error(`On the other machine:  murmurate join <the line above> --data-dir <directory>

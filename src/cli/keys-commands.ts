@@ -37,7 +37,9 @@ function addLists(keys: Command): void {
     changing(keys.command(type).description(`${what}, or do so to a root key`))
       .argument('<id>', 'node id, or id of a root key', parseId)
       .addOption(choiceOption('--role <role>', 'what it is', places).makeOptionMandatory())
-      .action((id: NodeId, options: ChangeOptions & { role: Place }) => change({ type, id, place: options.role }, options))
+      .action((id: NodeId, options: ChangeOptions & { role: Place }) =>
+        change({ type, id, place: options.role }, options)
+      )
   }
   changing(keys.command('revoke').description('put a node out: it gets no link, and what it wrote no longer counts'))
     .argument('<id>', 'node id', parseId)

@@ -10,6 +10,7 @@ import {
   type RootChangeResult,
   type RootWish
 } from '../index.js'
+import { components } from './components.js'
 import { print, type CommonOptions, type ReachOptions } from './options.js'
 import { signalled } from './signals.js'
 
@@ -49,12 +50,12 @@ export async function create({ dataDir, json }: CommonOptions): Promise<void> {
 
 /** Changes the root by one wish. */
 export function change(wish: RootWish, options: ChangeOptions): Promise<void> {
-  return finish(changeRoot(accessOf(options), undefined, [wish]), options)
+  return finish(changeRoot(accessOf(options), [wish], components), options)
 }
 
 /** Replaces the root key here by a new one. */
 export function rotate(options: ChangeOptions): Promise<void> {
-  return finish(rotateRootKey(accessOf(options)), options)
+  return finish(rotateRootKey(accessOf(options), components), options)
 }
 
 /** Signs a draft in its file. */
@@ -66,7 +67,7 @@ export async function sign(file: string, { dataDir, json }: CommonOptions): Prom
 
 /** Puts a draft in force. */
 export async function apply(file: string, options: ReachOptions): Promise<void> {
-  report(await applyDraft(accessOf(options), await readDraft(file)), undefined, options.json)
+  report(await applyDraft(accessOf(options), await readDraft(file), components), undefined, options.json)
 }
 
 function accessOf({ dataDir, peer: peers = [], discovery, out }: ChangeOptions): Parameters<typeof changeRoot>[0] {
@@ -107,7 +108,8 @@ function draftLines(file: string, missing: readonly string[]): string[] {
 
 function deliveryLines({ delivery }: RootChangeResult): string[] {
   const nodes = delivery?.confirmedBy.length ?? 0
-  if (nodes > 0) return [`In force; ${nodes} node${nodes === 1 ? '' : 's'} confirmed it and give${nodes === 1 ? 's' : ''} it on.`]
+  if (nodes > 0)
+    return [`In force; ${nodes} node${nodes === 1 ? '' : 's'} confirmed it and give${nodes === 1 ? 's' : ''} it on.`]
   return [
     'On the disk here, but no other node was reached. This node gives it on when it runs; to reach the mesh now, do it again',
     'with --peer, or where a node of the mesh runs.'

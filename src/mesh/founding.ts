@@ -52,7 +52,10 @@ export async function alone<T>(dataDir: string, { random }: Environment, task: (
  *
  * @throws MurmurateError `MESH_EXISTS`, `DATA_DIR_IN_USE`, `DATA_DIR_UNREADABLE`, `INSUFFICIENT_STORAGE`, `KEY_UNREADABLE`
  */
-export async function foundMesh({ dataDir, name, members }: FoundOptions, environment: Environment = systemEnvironment): Promise<Founded> {
+export async function foundMesh(
+  { dataDir, name, members }: FoundOptions,
+  environment: Environment = systemEnvironment
+): Promise<Founded> {
   return alone(dataDir, environment, async () => {
     await assertNoMesh(dataDir)
     const { random, clock } = environment

@@ -10,7 +10,7 @@ import { maxWelcomePeers, type Applicant, type Welcome } from '../net/enrolment.
 import { readAddresses } from './address-file.js'
 import { readMesh, type MeshFile } from './mesh-file.js'
 import { missingSigners, type RootWish } from './root-change.js'
-import { readChain, withRoots, type RootAccess, type RootComponents } from './root-delivery.js'
+import { quietly, readChain, withRoots, type RootAccess, type RootComponents } from './root-delivery.js'
 import { draftOf, encodeDraft } from './root-keys.js'
 
 /** What an invitation is to be like. */
@@ -64,7 +64,10 @@ interface Admission {
  *
  * @throws MurmurateError `MESH_MISSING`, `MESH_UNREADABLE`, `ROOT_UNREADABLE`, `PORT_IN_USE`, `INVALID_REQUEST`
  */
-export async function openInvitation(options: InviteOptions, components: RootComponents): Promise<Invitation> {
+export async function openInvitation(
+  options: InviteOptions,
+  components: RootComponents = quietly
+): Promise<Invitation> {
   const { lifetimeMs, port: wanted, dataDir } = options
   const { random, clock } = components.environment
   const addresses = checkedAddresses(options.addresses ?? ownAddresses())

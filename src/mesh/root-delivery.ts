@@ -1,8 +1,8 @@
 import type { AbortOptions } from '../core/abort.js'
-import type { Environment } from '../core/environment.js'
+import { systemEnvironment, type Environment } from '../core/environment.js'
 import { errorCode, messageOf, MurmurateError } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
-import type { Logger } from '../core/logger.js'
+import { silentLogger, type Logger } from '../core/logger.js'
 import type { SignedRoot } from '../identity/fleet-root.js'
 import { ephemeralKeyPair } from '../identity/keypair.js'
 import { deriveMeshKeys } from '../identity/mesh-secret.js'
@@ -27,6 +27,9 @@ export interface RootComponents {
   readonly logger: Logger
 }
 
+/** The machine's own time and chance, and no log. */
+export const quietly: RootComponents = Object.freeze({ environment: systemEnvironment, logger: silentLogger })
+
 /** Where a chain of roots has arrived. */
 export interface Delivery {
   /** Whether it is in the data directory; a node that runs there puts it there itself. */
@@ -45,7 +48,7 @@ export interface OpenRoots {
    *
    * @throws MurmurateError `ROOT_UNDELIVERED` when it is nowhere
    */
-  deliver(chain: readonly SignedRoot[]): Promise<Delivery>
+  readonly deliver: (chain: readonly SignedRoot[]) => Promise<Delivery>
 }
 
 /** Opens the roots of a data directory, does something with them and closes the connections. */

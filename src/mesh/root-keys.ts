@@ -17,7 +17,7 @@ import { loadKeyPair, loadOrCreateKeyPair, type KeyPair } from '../identity/keyp
 import { nodeKeyPath, rootKeyPath } from './founding.js'
 import { readMesh } from './mesh-file.js'
 import { changesOf, describeChanges, missingSigners, type RootWish } from './root-change.js'
-import { readChain, withRoots, type Delivery, type RootAccess, type RootComponents } from './root-delivery.js'
+import { quietly, readChain, withRoots, type Delivery, type RootAccess, type RootComponents } from './root-delivery.js'
 
 /** What a data directory knows of who may do what. */
 export interface RootView {
@@ -71,7 +71,7 @@ export async function showRoot(dataDir: string): Promise<RootView> {
 }
 
 /** Makes a root key in a data directory, or finds the one that is there. It counts once a root names it. */
-export async function createRootKey(dataDir: string, { environment }: RootComponents): Promise<NodeId> {
+export async function createRootKey(dataDir: string, { environment }: RootComponents = quietly): Promise<NodeId> {
   await readMesh(dataDir)
   return (await loadOrCreateKeyPair(rootKeyPath(dataDir), environment.random)).nodeId
 }
@@ -85,8 +85,8 @@ export async function createRootKey(dataDir: string, { environment }: RootCompon
  */
 export function changeRoot(
   access: RootAccess & { readonly draftOnly?: boolean },
-  components: RootComponents,
-  wishes: readonly RootWish[]
+  wishes: readonly RootWish[],
+  components: RootComponents = quietly
 ): Promise<RootChangeResult> {
   return withRoots(access, components, async ({ chain, deliver }) => {
     const current = lastOf(chain)
@@ -110,12 +110,12 @@ export function changeRoot(
  */
 export async function rotateRootKey(
   access: RootAccess & { readonly draftOnly?: boolean },
-  components: RootComponents
+  components: RootComponents = quietly
 ): Promise<RootChangeResult> {
   const old = await loadKeyPair(rootKeyPath(access.dataDir))
   if (old === undefined) throw noRootKey(access.dataDir)
   const next = await loadOrCreateKeyPair(nextKeyPath(access.dataDir), components.environment.random)
-  return changeRoot(access, components, [{ type: 'replace', old: old.nodeId, key: next.nodeId }])
+  return changeRoot(access, [{ type: 'replace', old: old.nodeId, key: next.nodeId }], components)
 }
 
 /**
@@ -142,7 +142,11 @@ export async function signDraft(dataDir: string, text: string): Promise<RootChan
  *
  * @throws MurmurateError `ROOT_REFUSED`, `ROOT_UNDELIVERED`, `MALFORMED`, `MESH_MISSING`
  */
-export function applyDraft(access: RootAccess, components: RootComponents, text: string): Promise<RootChangeResult> {
+export function applyDraft(
+  access: RootAccess,
+  text: string,
+  components: RootComponents = quietly
+): Promise<RootChangeResult> {
   return withRoots(access, components, async ({ chain, deliver }) => {
     const draft = parseDraft(text)
     const current = lastOf(chain)

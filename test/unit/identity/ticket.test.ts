@@ -46,7 +46,7 @@ test('[TICKET-1] its form is pinned', () => {
 })
 
 test('[TICKET-2] no character can be changed, left out or added', () => {
-  const spelled = fc.constantFrom(...'ABCXYZabcxyz0189-_=+/ ')
+  const spelled = fc.constantFrom(...'ABCXYZabcxyz0189-_=+/ '.split(''))
   const change = fc.record({ at: fc.nat(line.length), by: spelled, drop: fc.integer({ min: 0, max: 2 }) })
   fc.assert(
     fc.property(change, ({ at, by, drop }) => {
