@@ -42,7 +42,7 @@ function changeOf(root: FleetRoot, wish: RootWish): Lists {
     case 'threshold':
       return { threshold: wish.threshold, keys: wish.keys ?? root.keys }
     case 'releases':
-      return { releaseThreshold: wish.threshold }
+      return releaseThreshold(root, wish.threshold)
     case 'members':
       return { members: wish.members }
     case 'replace':
@@ -90,6 +90,11 @@ function revoked(root: FleetRoot, id: NodeId): Lists {
     publishers: without(publishers, id),
     members: members === 'open' ? members : without(members, id)
   }
+}
+
+function releaseThreshold({ publishers }: FleetRoot, threshold: number): Lists {
+  if (threshold <= publishers.length) return { releaseThreshold: threshold }
+  throw noChange(`${threshold} publishers cannot sign a release: there are ${publishers.length}`)
 }
 
 function without(list: readonly NodeId[], id: NodeId): NodeId[] {

@@ -64,8 +64,8 @@ export async function withRoots<T>(
   try {
     const { environment, logger } = components
     const session = new RootSession({ network, clock: environment.clock, logger, fleetId: mesh.fleetId })
-    const { peers = [], signal } = access
-    await session.reach([...(await readAddresses(access.dataDir)), ...mesh.peers, ...peers], { signal })
+    const { peers = [], discovery = true, signal } = access
+    await session.reach([...(await readAddresses(access.dataDir)), ...mesh.peers, ...peers], { signal, discovery })
     const chain = await session.gather(stored, { signal })
     const deliver = (next: readonly SignedRoot[]): Promise<Delivery> => give(access, mesh, session, next, components)
     return await task({ mesh, chain, deliver })

@@ -112,6 +112,7 @@ export async function rotateRootKey(
   access: RootAccess & { readonly draftOnly?: boolean },
   components: RootComponents = quietly
 ): Promise<RootChangeResult> {
+  await readMesh(access.dataDir)
   const old = await loadKeyPair(rootKeyPath(access.dataDir))
   if (old === undefined) throw noRootKey(access.dataDir)
   const next = await loadOrCreateKeyPair(nextKeyPath(access.dataDir), components.environment.random)

@@ -19,8 +19,8 @@ export interface RootSessionComponents {
 
 /** A peer on a LAN answers an mDNS question and a handshake in less than half of this, ms. */
 const searchMs = 4000
-/** Where an address answers, others found meanwhile are waited for a little, ms. */
-const othersMs = 300
+/** After the first peer the other addresses get this long, ms. */
+const othersMs = 1000
 /** One exchange with one peer, ms. */
 const exchangeMs = 15_000
 /** A peer puts a root in force within milliseconds of taking it: so often is it asked, this far apart, ms. */
@@ -35,8 +35,15 @@ export class RootSession {
     this.#components = components
   }
 
-  /** Dials the addresses, or waits for peers that discovery finds. Resolves to those linked, maybe none. */
-  async reach(addresses: readonly string[], { signal }: AbortOptions = {}): Promise<readonly NodeId[]> {
+  /**
+   * Dials the addresses and, where discovery is on, waits for peers that it finds. Resolves to those linked, maybe none.
+   *
+   * @throws MurmurateError `ABORTED`
+   */
+  async reach(
+    addresses: readonly string[],
+    { signal, discovery }: AbortOptions & { readonly discovery: boolean }
+  ): Promise<readonly NodeId[]> {
     const { network, clock } = this.#components
     const found = Promise.withResolvers<void>()
     const stopListening = network.onPeer(({ type }) => {
@@ -44,10 +51,9 @@ export class RootSession {
     })
     try {
       const dials = Promise.allSettled(addresses.map((address) => network.dial(address, { signal })))
-      const patience = sleep(clock, searchMs, signal)
-      patience.catch(() => {})
-      await raceSignal(Promise.race([found.promise, patience]), signal)
-      await Promise.race([dials.then(() => sleep(clock, othersMs, signal)), sleep(clock, searchMs / 4, signal)])
+      await earliest(clock, searchMs, [discovery ? found.promise : dials], signal)
+      // Who answers first need not be the one that runs here: the others get as long as one more handshake.
+      await earliest(clock, othersMs, [dials], signal)
       return network.peers()
     } finally {
       stopListening()
@@ -100,6 +106,18 @@ export class RootSession {
       return undefined
     }
   }
+}
+
+/** Waits for one of these, but not longer than the limit. */
+async function earliest(
+  clock: Clock,
+  limitMs: number,
+  events: readonly Promise<unknown>[],
+  signal: AbortSignal | undefined
+): Promise<void> {
+  const limit = sleep(clock, limitMs, signal)
+  limit.catch(() => {})
+  await raceSignal(Promise.race([...events, limit]), signal)
 }
 
 function isSame(one: SignedRoot | undefined, two: SignedRoot | undefined): boolean {
