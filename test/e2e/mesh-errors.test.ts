@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
@@ -89,6 +89,22 @@ it('[CLI-10] a directory without a mesh, a damaged or open mesh.json, and a malf
   const { output } = await new Run('up', '--data-dir', a).ends(1)
   expect(output).toContain('MESH_UNREADABLE')
   expect(output).not.toContain('hunter2')
+})
+
+it('[CLI-14] the commands in the README exist, with their options', async () => {
+  const readme = await readFile(new URL('../../README.md', import.meta.url), 'utf8')
+  const lines = Array.from(readme.matchAll(/^murmurate ((?:keys )?[a-z]+)(.*)$/gm), ([, command = '', rest = '']) => ({
+    command,
+    flags: Array.from(rest.replace(/#.*/, '').matchAll(/--[a-z-]+/g), ([flag]) => flag)
+  }))
+  expect(lines.length).toBeGreaterThan(8)
+  const commands = new Set(lines.map(({ command }) => command))
+  for (const command of commands) {
+    const { output } = await new Run(...command.split(' '), '--help').ends(0)
+    for (const { flags } of lines.filter((line) => line.command === command)) {
+      for (const flag of flags) expect(output, command).toContain(flag)
+    }
+  }
 })
 
 it('[CLI-11] wrong usage ends with 2 and says what is expected', async () => {
