@@ -53,7 +53,7 @@ export function encodeDraft(draft: SignedRoot): string {
 }
 
 /** @throws MurmurateError `MALFORMED` */
-export function parseDraft(text: string): SignedRoot {
+function parseDraft(text: string): SignedRoot {
   const body = draftPattern.exec(text.trim().slice(0, 2 * maxSignedRootBytes))?.[1]
   if (body === undefined) throw new MurmurateError('MALFORMED', `A draft is one line that begins with "${draftPrefix}"`)
   return decodeSignedRoot(new Uint8Array(Buffer.from(body, 'base64url')))

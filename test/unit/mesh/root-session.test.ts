@@ -22,7 +22,7 @@ async function start(mesh: VirtualMesh, number: number, roots: SignedRoot[] = [f
 
 async function sessionIn(mesh: VirtualMesh): Promise<RootSession> {
   const network = new MemoryNetwork({ nodeId: (await keyPairOf(9)).nodeId, hub: mesh.hub })
-  await network.start()
+  network.start()
   const { clock } = mesh.environment
   return new RootSession({ network, clock, logger: silentLogger, fleetId: fleet.fleetId })
 }

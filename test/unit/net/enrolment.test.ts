@@ -1,4 +1,4 @@
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import { afterEach, expect, test } from 'vitest'
 import { systemEnvironment } from '../../../src/core/environment.js'
@@ -15,6 +15,7 @@ import {
   readFrames,
   sendFrame,
   tlsSettings,
+  type Transcript,
   type Welcome
 } from '../../../src/net/enrolment.js'
 import { claimTicket } from '../../../src/net/enrolment-client.js'
@@ -160,6 +161,16 @@ test('[TICKET-6] the ticket is burnt before the secret goes out: a connection th
   expect(await inTime('the end', server.enrolled())).toMatchObject({ nodeId: keyPair.nodeId, received: false })
 })
 
+test('[TICKET-6] who took the secret but not the rest has not received everything', async () => {
+  const { server, ticket } = await invite()
+  const socket = await handshake(ticket)
+  const transcript = { ticketId: ticket.id, fleetId, exporter: exporterOf(socket) }
+  await sendFrame(socket, encodeApplication(await ephemeralKeyPair(random), 'joiner', transcript))
+  await nextFrame(readFrames(socket, maxAnswerFrameBytes))
+  socket.destroy()
+  expect(await inTime('the end', server.enrolled())).toMatchObject({ received: false })
+})
+
 test('[TICKET-6] a joiner whose connection breaks before it has everything asks for a new ticket', async () => {
   const { server, ticket } = await invite({ admit: () => Promise.reject(new Error('no disk')) })
   const outcome = server.enrolled().catch((error: unknown) => error)
@@ -184,20 +195,17 @@ test('[TICKET-8] who does not prove its key gets nothing, and the ticket stays g
   const [keyPair, other] = [await ephemeralKeyPair(random), await ephemeralKeyPair(random)]
   const first = await handshake(ticket)
   const exporter = exporterOf(first)
-  const good = { ticketId: ticket.id, fleetId, exporter }
-  const forged = [
-    encodeApplication({ ...keyPair, nodeId: other.nodeId }, '', good),
-    encodeApplication(keyPair, '', { ...good, ticketId: random.bytes(16) }),
-    encodeApplication(keyPair, '', { ...good, fleetId: `${fleetId.slice(0, -2)}AA` as FleetId }),
+  const forged: ((good: Transcript) => Uint8Array)[] = [
+    (good) => encodeApplication({ ...keyPair, nodeId: other.nodeId }, '', good),
+    (good) => encodeApplication(keyPair, '', { ...good, ticketId: random.bytes(16) }),
+    (good) => encodeApplication(keyPair, '', { ...good, fleetId: `${fleetId.slice(0, -2)}AA` as FleetId }),
     // Signed for another connection: a replay.
-    encodeApplication(keyPair, '', good),
-    Buffer.from('nonsense')
+    (good) => encodeApplication(keyPair, '', { ...good, exporter }),
+    () => Buffer.from('nonsense')
   ]
-  for (const bytes of forged) {
+  for (const forge of forged) {
     const socket = await handshake(ticket)
-    const transcript = { ...good, exporter: exporterOf(socket) }
-    expect(transcript.exporter).not.toEqual(exporter)
-    await sendFrame(socket, bytes)
+    await sendFrame(socket, forge({ ticketId: ticket.id, fleetId, exporter: exporterOf(socket) }))
     await expect(nextFrame(readFrames(socket, maxAnswerFrameBytes))).rejects.toThrow()
   }
   expect(admitted).toEqual([])
@@ -222,11 +230,13 @@ test('[TICKET-9] silent sockets are cut after 3 s, in TCP, in TLS and in the mid
 })
 
 test('[TICKET-9] a flood of silent sockets does not keep a joiner out, and at most 64 stay open', async () => {
-  const { ticket, server } = await invite()
+  // On a clock that stands still nobody is cut for being silent.
+  const { ticket, server } = await invite({}, new VirtualClock())
   const flood = Array.from({ length: 300 }, () => silent(ticket.port))
   await until('the flood', () => flood.filter((socket) => socket.closed).length >= 300 - 64)
-  const [got] = await Promise.all([claim(ticket), server.enrolled()])
-  expect(got).toEqual(welcome)
+  const claimed = claim(ticket)
+  expect(await claimed).toEqual(welcome)
+  await server.enrolled()
   await Promise.all(flood.map(closed))
 })
 
@@ -291,6 +301,29 @@ test('a joiner that gives up leaves nothing open', async () => {
   controller.abort()
   await expect(claiming).rejects.toMatchObject({ code: 'ABORTED' })
 })
+
+test('a connection that was not needed is closed when another one has succeeded', async () => {
+  const { server, ticket } = await invite()
+  const forward = createServer((socket) => {
+    const onward = silent(ticket.port)
+    socket
+      .on('error', () => onward.destroy())
+      .pipe(onward)
+      .pipe(socket)
+  })
+  const port = await listening(forward, 0, '127.0.0.2')
+  const held = Promise.withResolvers<Socket>()
+  const tarpit = createServer((socket) => held.resolve(socket.on('error', () => {}).resume()))
+  await listening(tarpit, port, '127.0.0.3')
+  await Promise.all([claim({ ...ticket, port, addresses: ['127.0.0.3', '127.0.0.2'] }), server.enrolled()])
+  await closed(await held.promise)
+  for (const open of [forward, tarpit]) open.close()
+})
+
+async function listening(server: Server, port: number, host: string): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(port, host, resolve))
+  return (server.address() as AddressInfo).port
+}
 
 test('of several addresses the one that answers is taken, and the proof goes over one connection only', async () => {
   const { server, ticket, admitted } = await invite()
