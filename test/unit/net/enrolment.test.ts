@@ -240,6 +240,25 @@ test('[TICKET-9] a flood of silent sockets does not keep a joiner out, and at mo
   await Promise.all(flood.map(closed))
 })
 
+test('[TICKET-9] who has proved its key may wait while a root is signed for it, whoever else comes', async () => {
+  const virtual = new VirtualClock()
+  const gate = Promise.withResolvers<Welcome>()
+  const asked = Promise.withResolvers<void>()
+  const admit = (): Promise<Welcome> => {
+    asked.resolve()
+    return gate.promise
+  }
+  const { ticket, server } = await invite({ admit }, virtual)
+  const claimed = claim(ticket)
+  await inTime('the admission', asked.promise)
+  const flood = Array.from({ length: 70 }, () => silent(ticket.port))
+  await until('the flood', () => flood.some((socket) => socket.closed))
+  await virtual.advance(4000)
+  gate.resolve(welcome)
+  expect(await claimed).toEqual(welcome)
+  await server.enrolled()
+})
+
 test('[TICKET-9] an announcement of 4 GiB is cut off before anything is allocated', async () => {
   const { ticket, server } = await invite()
   const socket = await handshake(ticket)
