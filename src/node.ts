@@ -204,7 +204,7 @@ function assemble({
       ['pulses', pulses],
       ['reconciler', reconciler],
       ['network', network],
-      ['addresses', new AddressFile(dataDir, () => network.addresses())],
+      ['addresses', new AddressFile(dataDir, () => network.addresses(), logger)],
       ['farewell', { start: () => {}, stop: () => document.farewell() }]
     ],
     logger

@@ -85,7 +85,7 @@ async function sees(run: Run, ...names: string[]): Promise<void> {
     const line = run.output.split('\n').findLast((text) => text.startsWith('members: ')) ?? ''
     return line.replace('members: ', '').replaceAll(' (offline)', '').split(', ').sort()
   }
-  await saying(run, `members ${names}`, () => members().join() === names.join())
+  await saying(run, `members ${names.join()}`, () => members().join() === names.join())
 }
 
 async function saying(run: Run, what: string, condition = (): boolean => run.output.includes(what)): Promise<void> {
