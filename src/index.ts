@@ -50,6 +50,24 @@ export {
 } from './identity/fleet-root.js'
 export type { RootFork } from './identity/root-chain.js'
 
+export { foundMesh, type Founded, type FoundOptions } from './mesh/founding.js'
+export { openInvitation, type Accepted, type Invitation, type InviteOptions } from './mesh/invitation.js'
+export { joinMesh, type Joined, type JoinOptions } from './mesh/joining.js'
+export { findMesh, type MeshFile } from './mesh/mesh-file.js'
+export { type Place, type RootWish } from './mesh/root-change.js'
+export { type Delivery, type RootAccess, type RootComponents } from './mesh/root-delivery.js'
+export {
+  applyDraft,
+  changeRoot,
+  createRootKey,
+  rotateRootKey,
+  showRoot,
+  signDraft,
+  type RootChangeResult,
+  type RootView
+} from './mesh/root-keys.js'
+export { parseTicket, type Ticket } from './identity/ticket.js'
+
 export type { AbortOptions } from './core/abort.js'
 export type { Clock, Environment, Random, Timer } from './core/environment.js'
 export {

@@ -27,6 +27,7 @@ import { openAuthority } from './identity/authority.js'
 import { decodeSignedRoot, parseFleetId, type FleetId } from './identity/fleet-root.js'
 import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
+import { AddressFile } from './mesh/address-file.js'
 import { ModelRegistry } from './models/registry.js'
 import { Libp2pNetwork } from './net/libp2p-network.js'
 import type { Network } from './net/network.js'
@@ -209,6 +210,7 @@ function assemble({
       ['pulses', pulses],
       ['reconciler', reconciler],
       ['network', network],
+      ['addresses', new AddressFile(dataDir, () => network.addresses(), logger)],
       ['farewell', { start: () => {}, stop: () => farewell(document, presence) }]
     ],
     logger

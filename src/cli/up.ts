@@ -1,36 +1,30 @@
 import { readFile } from 'node:fs/promises'
 import { MurmurateError, messageOf } from '../core/errors.js'
-import { createNode, type ModelConvergenceStatus, type MurmurateNode } from '../index.js'
+import { createNode, findMesh, type ModelConvergenceStatus, type MurmurateNode, type NodeInit } from '../index.js'
+import { UsageError, type Publication } from './options.js'
+import { signalled } from './signals.js'
 
 /** Options of `murmurate up`. */
 export interface UpOptions {
   readonly dataDir: string
-  readonly secretFile: string
+  readonly secretFile?: string
   readonly name?: string
   readonly listen?: readonly string[]
   readonly peer?: readonly string[]
   readonly discovery: boolean
-  /** `model@version=file` each. */
-  readonly publish?: readonly string[]
+  readonly publish?: readonly Publication[]
 }
 
 /** Runs a node until it is told to stop by a signal. */
 export async function up(options: UpOptions): Promise<void> {
-  const publications = (options.publish ?? []).map(parsePublication)
-  const { dataDir, name, listen, peer: peers, discovery } = options
-  const secret = await readSecret(options.secretFile)
-  const node = await createNode({
-    dataDir,
-    secret,
-    discovery,
-    ...(name === undefined ? {} : { name }),
-    ...(listen === undefined ? {} : { listen }),
-    ...(peers === undefined ? {} : { peers })
-  })
+  const { dataDir, listen, discovery, publish: publications = [] } = options
+  const mesh = await meshOf(options)
+  const node = await createNode({ dataDir, discovery, ...mesh, ...(listen === undefined ? {} : { listen }) })
   const stopped = signalled()
   await node.start()
   try {
     console.log(`node ${node.id}`)
+    announceRoot(node)
     for (const address of node.addresses) console.log(`listens on ${address}`)
     announceMembers(node)
     for (const publication of publications) await publishAndFollow(node, publication, stopped.signal)
@@ -43,16 +37,31 @@ export async function up(options: UpOptions): Promise<void> {
   }
 }
 
-interface Publication {
-  readonly model: string
-  readonly version: string
-  readonly path: string
+/** What `init` or `join` left in the data directory, or a secret file says; options come before either. */
+async function meshOf({ dataDir, secretFile, name, peer = [] }: UpOptions): Promise<Omit<NodeInit, 'dataDir'>> {
+  const mesh = await findMesh(dataDir)
+  if (mesh !== undefined && secretFile !== undefined)
+    throw new UsageError(`error: ${dataDir} has a mesh.json, so leave --secret-file out`)
+  const displayName = name ?? mesh?.name
+  const shared = displayName === undefined ? {} : { name: displayName }
+  if (mesh !== undefined) {
+    return { ...shared, secret: mesh.secret, fleet: mesh.fleetId, peers: [...mesh.peers, ...peer] }
+  }
+  if (secretFile !== undefined) return { ...shared, secret: await readSecret(secretFile), peers: peer }
+  const message = `${dataDir} has no mesh.json, and no --secret-file is given`
+  throw new MurmurateError('MESH_MISSING', message, { details: { path: dataDir } })
 }
 
-function parsePublication(text: string): Publication {
-  const [, model, version, path] = /^([^@=]+)@([^=]+)=(.+)$/.exec(text) ?? []
-  if (model !== undefined && version !== undefined && path !== undefined) return { model, version, path }
-  throw new MurmurateError('INVALID_REQUEST', `--publish ${JSON.stringify(text)} is not of the form model@version=file`)
+/** Says what the fleet root lets this node do, and again when that changes. */
+function announceRoot({ id, root }: MurmurateNode): void {
+  if (root === undefined) return
+  const roles = ['operator', 'publisher'] as const
+  const tell = (): void => {
+    const held = root.isMember(id) ? ['member', ...roles.filter((role) => root.hasRole(id, role))] : ['not a member']
+    console.log(`root ${root.current?.root.version ?? 'unknown'}: this node is ${held.join(', ')}`)
+  }
+  root.onChange(tell)
+  tell()
 }
 
 async function readSecret(path: string): Promise<string> {
@@ -61,19 +70,6 @@ async function readSecret(path: string): Promise<string> {
   } catch (cause) {
     throw new MurmurateError('INVALID_REQUEST', `The secret file ${path} cannot be read`, { details: { path }, cause })
   }
-}
-
-/** Settles when the process is asked to end; the same signal again ends it at once. */
-function signalled(): { readonly promise: Promise<void>; readonly signal: AbortSignal } {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  const controller = new AbortController()
-  const onSignal = (): void => {
-    controller.abort()
-    resolve()
-  }
-  process.once('SIGINT', onSignal)
-  process.once('SIGTERM', onSignal)
-  return { promise, signal: controller.signal }
 }
 
 function announceMembers(node: MurmurateNode): void {

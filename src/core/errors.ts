@@ -67,6 +67,18 @@ export const errorTable = Object.freeze({
     what: 'Bytes from a peer or a file do not have the form they should.',
     next: 'They were ignored. If they come from your own disk, restore it from a backup.'
   },
+  MESH_EXISTS: {
+    what: 'This data directory belongs to a mesh already.',
+    next: 'Run it with "murmurate up", or take another data directory for another mesh.'
+  },
+  MESH_MISSING: {
+    what: 'This data directory belongs to no mesh yet.',
+    next: 'Make a new mesh with "murmurate init", or enter one with "murmurate join" and a ticket.'
+  },
+  MESH_UNREADABLE: {
+    what: 'The file with the secret and the fleet of this node is damaged, cannot be read, or may be read by others.',
+    next: 'Mend what the message names, restore mesh.json from a backup, or join again in another data directory.'
+  },
   MODEL_NOT_FOUND: {
     what: 'No such model, version or variant is known here.',
     next: 'Publish it first, or wait until this node has met the others.'
@@ -95,6 +107,10 @@ export const errorTable = Object.freeze({
     what: 'A fleet root is not one that the root before it allows.',
     next: 'The root before it stays in force. Have the new one signed by enough keys of both, or ask who sent it.'
   },
+  ROOT_UNDELIVERED: {
+    what: 'A new fleet root is signed, but no node of the mesh has taken it.',
+    next: 'Nothing has changed. Start a node of the mesh or name one with --peer, or stop the node here; then do it again.'
+  },
   ROOT_UNREADABLE: {
     what: 'The file with the fleet roots is damaged or cannot be read.',
     next: 'Delete record/root in the data directory: the node fetches the roots from its peers, checks them and goes on.'
@@ -106,6 +122,22 @@ export const errorTable = Object.freeze({
   SECRET_MALFORMED: {
     what: 'The mesh secret does not have the form it should.',
     next: 'Copy it whole from a node of the mesh; it begins with "murmurate-secret-1:".'
+  },
+  TICKET_EXPIRED: {
+    what: 'The invitation was not used within its lifetime, or was withdrawn.',
+    next: 'Make a new one with "murmurate invite" on a node of the mesh.'
+  },
+  TICKET_MALFORMED: {
+    what: 'The ticket does not have the form it should.',
+    next: 'Copy it whole, as one line; it begins with "murmurate-ticket-1:".'
+  },
+  TICKET_UNANSWERED: {
+    what: 'Nobody waits for this ticket where it leads to, or the way there is closed.',
+    next: 'See on the inviting machine that "murmurate invite" still waits and that its port is open to this one; else ask for a new ticket.'
+  },
+  TICKET_USED: {
+    what: 'The ticket has let a node in already, and lets in only one.',
+    next: 'Ask for a new one.'
   },
   TIMEOUT: {
     what: 'The operation did not end in the time allowed.',

@@ -1,8 +1,7 @@
 import { createPrivateKey, type KeyObject } from 'node:crypto'
-import { link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
 import { getPublicKeyAsync } from '@noble/ed25519'
-import { diskError, syncDirectory } from '../core/durable.js'
+import { createFile } from '../core/durable.js'
 import { MurmurateError, systemCode } from '../core/errors.js'
 import type { Random } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
@@ -46,11 +45,21 @@ export async function ephemeralKeyPair(random: Random): Promise<KeyPair> {
 export async function loadOrCreateKeyPair(path: string, random: Random): Promise<KeyPair> {
   const existing = await readSeed(path)
   if (existing !== undefined) return keyPairFromSeed(existing)
-  await createExclusively(path, random.bytes(seedBytes), random)
+  await createFile(path, random.bytes(seedBytes), random)
   const created = await readSeed(path)
   if (created === undefined)
     throw new MurmurateError('KEY_UNREADABLE', `The key file ${path} disappeared`, { details: { path } })
   return keyPairFromSeed(created)
+}
+
+/**
+ * Reads a key that is there, or finds none.
+ *
+ * @throws MurmurateError `KEY_UNREADABLE`
+ */
+export async function loadKeyPair(path: string): Promise<KeyPair | undefined> {
+  const seed = await readSeed(path)
+  return seed === undefined ? undefined : keyPairFromSeed(seed)
 }
 
 async function readSeed(path: string): Promise<Uint8Array | undefined> {
@@ -78,33 +87,4 @@ async function readSeed(path: string): Promise<Uint8Array | undefined> {
     })
   }
   return seed
-}
-
-/** Makes the file whole or not at all, survives a power cut, and leaves the file of whoever was first. */
-async function createExclusively(path: string, bytes: Uint8Array, random: Random): Promise<void> {
-  const draft = `${path}.${Buffer.from(random.bytes(6)).toString('hex')}`
-  try {
-    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    try {
-      await writeDraft(draft, bytes)
-      await link(draft, path)
-    } catch (error) {
-      if (systemCode(error) !== 'EEXIST') throw error
-    } finally {
-      await unlink(draft).catch(() => {})
-    }
-    await syncDirectory(dirname(path))
-  } catch (cause) {
-    throw diskError(path, cause)
-  }
-}
-
-async function writeDraft(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  try {
-    await file.writeFile(bytes)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
 }

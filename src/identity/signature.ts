@@ -12,7 +12,12 @@ export const signatureBytes = 64
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex')
 
 /** What a signature is for; goes under it, so that one made for one purpose is worth nothing for another. */
-export type SignatureDomain = 'murmurate/entry/1' | 'murmurate/pulse/1' | 'murmurate/presence/1' | 'murmurate/root/1'
+export type SignatureDomain =
+  | 'murmurate/entry/1'
+  | 'murmurate/join/1'
+  | 'murmurate/presence/1'
+  | 'murmurate/pulse/1'
+  | 'murmurate/root/1'
 
 function withDomain(domain: SignatureDomain, message: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from(`${domain}\0`), message])

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { readSources } from './sources.js'
 
 /** Who may import whom. `root` are the files directly in `src/`. A folder may always import its own files. */
-const rooms = ['core', 'identity', 'net', 'record', 'fleet', 'blobs', 'models', 'rollout']
+const rooms = ['core', 'identity', 'net', 'record', 'fleet', 'blobs', 'models', 'rollout', 'mesh']
 const mayImport: Record<string, readonly string[]> = {
   core: [],
   identity: ['core'],
@@ -13,7 +13,8 @@ const mayImport: Record<string, readonly string[]> = {
   fleet: ['core', 'identity', 'net', 'record'],
   blobs: ['core', 'identity', 'net'],
   models: ['core', 'identity', 'record', 'blobs', 'fleet'],
-  rollout: rooms,
+  rollout: ['core', 'identity', 'net', 'record', 'fleet', 'blobs', 'models'],
+  mesh: ['core', 'identity', 'net', 'record'],
   root: rooms,
   http: ['root'],
   cli: ['root', 'http', 'core'],

@@ -1,31 +1,13 @@
-import { spawn, type ChildProcessByStdio } from 'node:child_process'
 import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Readable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { killRuns, Run } from '../support/command.js'
 import { inTime, until } from '../support/until.js'
 
-const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 let directory: string
 let secretFile: string
-const runs: Run[] = []
-
-class Run {
-  readonly child: ChildProcessByStdio<null, Readable, Readable>
-  readonly exit: Promise<number | null>
-  output = ''
-
-  constructor(...args: string[]) {
-    this.child = spawn(process.execPath, [cli, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-    for (const stream of [this.child.stdout, this.child.stderr])
-      stream.on('data', (data: Buffer) => (this.output += String(data)))
-    this.exit = new Promise((resolve) => this.child.once('close', (code) => resolve(code)))
-    runs.push(this)
-  }
-}
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'murmurate-cli-'))
@@ -36,7 +18,7 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
-  for (const run of runs.splice(0)) run.child.kill('SIGKILL')
+  killRuns()
   await rm(directory, { recursive: true, force: true })
 })
 
@@ -114,7 +96,7 @@ describe('bad input ends with a code, what happened and what to do next', () => 
   })
 
   it('a publication of the wrong form, a malformed version and a missing file', async () => {
-    await fails(up('a', '--publish', 'detector'), 1, 'INVALID_REQUEST', 'model@version=file')
+    await fails(up('a', '--publish', 'detector'), 2, 'model@version=file')
     await fails(up('b', '--publish', 'detector@one=x'), 1, 'INVALID_REQUEST', 'semantic version')
     await fails(up('c', '--publish', `detector@1.0.0=${join(directory, 'no')}`), 1, 'INVALID_REQUEST', 'no')
     await fails(up('d', '--listen', 'nonsense'), 1, 'INVALID_REQUEST')

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { readFolder, readText } from './documents.js'
 
-const rule = /(?:ID|REC|NET|BLOB|ROLL|FLEET|MODEL|ROOT|SIM)-\d+/g
+const rule = /(?:ID|REC|NET|BLOB|ROLL|FLEET|MODEL|ROOT|SIM|TICKET|CLI)-\d+/g
 const rules = Array.from(readText('docs/rules.md').matchAll(/^- \*\*([A-Z]+-\d+)\*\* /gm), ([, id = '']) => id)
 
 /** Rule ids in the titles of tests: `test('[REC-3] ...')`, `test.each(...)('[REC-3] ...')`. */
