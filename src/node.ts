@@ -24,7 +24,7 @@ import { probeCapabilities, probeStorageMb } from './fleet/probe.js'
 import type { Load } from './fleet/load.js'
 import { Pulses } from './fleet/pulse.js'
 import { systemGauges, Vitals } from './fleet/vitals.js'
-import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
+import { loadOrCreateKeyPair, recordLogKey, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
 import { ModelRegistry } from './models/registry.js'
 import { Libp2pNetwork } from './net/libp2p-network.js'
@@ -184,7 +184,7 @@ function assemble({
   const self = keyPair.nodeId
   const { listen = defaultListen, peers = [], discovery = true } = init
   const network = new Libp2pNetwork({ keyPair, meshKeys, listen, peers, discovery, environment, logger })
-  const log = new RecordLog(join(dataDir, 'record', 'log'))
+  const log = new RecordLog(join(dataDir, 'record', 'log'), recordLogKey(keyPair))
   const document = new SharedDocument(
     { network, keyPair, log, environment, logger: componentLogger(logger, 'record') },
     { topic: 'record', ...tuning }

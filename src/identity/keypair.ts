@@ -1,4 +1,4 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { link, mkdir, open, readFile, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { getPublicKeyAsync } from '@noble/ed25519'
@@ -29,6 +29,11 @@ export async function keyPairFromSeed(seed: Uint8Array): Promise<KeyPair> {
   const publicKey = await getPublicKeyAsync(seed)
   const privateKey = createPrivateKey({ key: Buffer.concat([pkcs8Prefix, seed]), format: 'der', type: 'pkcs8' })
   return { nodeId: nodeIdOf(publicKey), publicKey, seed, privateKey }
+}
+
+/** 32 bytes that only who has the seed can have, by HKDF-SHA256 (RFC 5869): for the records that this node has verified. */
+export function recordLogKey({ seed }: KeyPair): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', seed, new Uint8Array(0), 'murmurate/1/record-log', 32))
 }
 
 /** A key pair that no file keeps. */
@@ -95,7 +100,7 @@ async function createExclusively(path: string, bytes: Uint8Array, random: Random
     }
     await syncDirectory(dirname(path))
   } catch (cause) {
-    throw diskError(path, cause)
+    throw await diskError(cause, path, bytes.byteLength)
   }
 }
 
