@@ -25,7 +25,7 @@ import { Pulses } from './fleet/pulse.js'
 import { systemGauges, Vitals } from './fleet/vitals.js'
 import { openAuthority } from './identity/authority.js'
 import { decodeSignedRoot, parseFleetId, type FleetId } from './identity/fleet-root.js'
-import { loadOrCreateKeyPair, type KeyPair } from './identity/keypair.js'
+import { loadOrCreateKeyPair, recordLogKey, type KeyPair } from './identity/keypair.js'
 import { deriveMeshKeys, type MeshKeys } from './identity/mesh-secret.js'
 import { AddressFile } from './mesh/address-file.js'
 import { ModelRegistry } from './models/registry.js'
@@ -156,7 +156,7 @@ function assemble({
   const root =
     fleetId === undefined ? undefined : makeRootKeeper(fleetId, { init, dataDir, network, environment, logger })
   const authority = root ?? openAuthority
-  const log = new RecordLog(join(dataDir, 'record', 'log'))
+  const log = new RecordLog(join(dataDir, 'record', 'log'), recordLogKey(keyPair))
   const document = new SharedDocument(
     { network, keyPair, log, authority, environment, logger: componentLogger(logger, 'record') },
     { topic: 'record', ...tuning }

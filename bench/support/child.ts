@@ -27,9 +27,12 @@ export class Child<Calls extends CallTable> {
   readonly #pending = new Map<number, PromiseWithResolvers<unknown>>()
   #nextId = 1
 
-  /** @param script - a compiled file that calls `answer` */
-  constructor(script: URL) {
-    this.#process = fork(script, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  /**
+   * @param script - a compiled file that calls `answer`
+   * @param execArgv - options for Node itself
+   */
+  constructor(script: URL, execArgv: readonly string[] = []) {
+    this.#process = fork(script, { execArgv: [...execArgv], stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.#process.on('message', (reply: Reply) => this.#receive(reply))
     this.#process.on('exit', (code, signal) => {
       const error = new Error(`a process of the bench ended (${signal ?? code})`)

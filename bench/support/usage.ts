@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** What a process has used since it began. */
 export interface Usage {
@@ -32,4 +33,19 @@ export function sum(numbers: readonly number[]): number {
 /** A number with so many digits behind the point. */
 export function rounded(number: number, digits = 2): number {
   return Number(number.toFixed(digits))
+}
+
+/** Resolves when something is so; looks every 5 ms. */
+export async function settled(isSo: () => boolean, limitMs = 60_000): Promise<void> {
+  const end = performance.now() + limitMs
+  while (!isSo()) {
+    if (performance.now() > end) throw new Error(`It did not come to this within ${limitMs} ms: ${isSo.toString()}`)
+    await sleep(5)
+  }
+}
+
+/** The value below which this part of some numbers is, 0 to 1. */
+export function quantile(numbers: readonly number[], part: number): number {
+  const sorted = numbers.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? NaN
 }

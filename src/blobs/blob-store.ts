@@ -126,12 +126,6 @@ export interface BlobStore extends Startable {
   space(): Promise<Space>
 }
 
-/** The error for a full disk, with the two numbers that a user needs. */
-export function insufficientStorage(requiredBytes: number, availableBytes: number, cause?: unknown): MurmurateError {
-  const message = `${requiredBytes} bytes are needed and ${availableBytes} are available`
-  return new MurmurateError('INSUFFICIENT_STORAGE', message, { details: { requiredBytes, availableBytes }, cause })
-}
-
 /** The error for a chunk that is not what it should be. */
 export function corruptChunk(file: Cid, chunk: number, cause?: unknown): MurmurateError {
   return new MurmurateError('BLOB_CORRUPT', `Chunk ${chunk} of file ${file} does not verify`, {

@@ -14,14 +14,13 @@
  */
 import { chmod, rename } from 'node:fs/promises'
 import { equalBytes } from '../core/codec.js'
-import { syncDirectory } from '../core/durable.js'
+import { diskError, freeDiskBytes, insufficientStorage, syncDirectory } from '../core/durable.js'
 import { MurmurateError, messageOf, systemCode } from '../core/errors.js'
 import type { Cid } from '../core/ids.js'
 import { silentLogger, type Logger } from '../core/logger.js'
 import { Bitfield } from './bitfield.js'
 import {
   corruptChunk,
-  insufficientStorage,
   missingChunk,
   type BlobStore,
   type ChunkPlace,
@@ -37,7 +36,7 @@ import { fsBlobStoreDefaults, type FsBlobStoreInit } from './fs-defaults.js'
 import { FsBlocks } from './fs-blocks.js'
 import { FsDraft } from './fs-draft.js'
 import { FsEntries, newEntry, wholePart, type FsEntry } from './fs-entries.js'
-import { diskError, freeDiskBytes, makeDirectories, readFully, removeIfThere } from './fs-files.js'
+import { makeDirectories, readFully, removeIfThere } from './fs-files.js'
 import { FsLayout, sizeOf, type FilePaths } from './fs-layout.js'
 import { FsPart } from './fs-part.js'
 import { writeHeld } from './held-journal.js'

@@ -1,10 +1,10 @@
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { syncDirectory } from '../core/durable.js'
+import { diskError, syncDirectory } from '../core/durable.js'
 import { MurmurateError, systemCode } from '../core/errors.js'
 import type { Cid } from '../core/ids.js'
 import { matches } from './cid.js'
-import { diskError, listWithoutDrafts, removeIfThere, replaceFile } from './fs-files.js'
+import { listWithoutDrafts, removeIfThere, replaceFile } from './fs-files.js'
 import { cidsIn, type FsLayout } from './fs-layout.js'
 import type { SpaceAccount } from './space-account.js'
 

@@ -1,11 +1,11 @@
 import { constants } from 'node:fs'
 import { copyFile, chmod, open, rename, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { syncDirectory } from '../core/durable.js'
+import { diskError, syncDirectory } from '../core/durable.js'
 import type { Cid } from '../core/ids.js'
 import type { Draft } from './blob-store.js'
 import type { ByteSource } from './chunker.js'
-import { diskError, removeIfThere, writeFully } from './fs-files.js'
+import { removeIfThere, writeFully } from './fs-files.js'
 import type { SpaceAccount } from './space-account.js'
 
 /** What a draft needs. */

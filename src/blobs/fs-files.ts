@@ -1,27 +1,6 @@
-/** Small file operations that survive a power cut, and their errors in our words. */
-import { mkdir, open, readdir, rename, statfs, unlink, type FileHandle } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { MurmurateError, messageOf, systemCode } from '../core/errors.js'
-import { insufficientStorage } from './blob-store.js'
-
-const fullDisk = new Set(['ENOSPC', 'EDQUOT'])
-
-/** Free bytes of the file system that a directory is on, for an ordinary user. */
-export async function freeDiskBytes(directory: string): Promise<number> {
-  const { bavail, bsize } = await statfs(directory)
-  return bavail * bsize
-}
-
-/** Turns an error of the file system into ours: `INSUFFICIENT_STORAGE` or `DATA_DIR_UNREADABLE`. */
-export async function diskError(cause: unknown, path: string, requiredBytes: number): Promise<MurmurateError> {
-  if (cause instanceof MurmurateError) return cause
-  const code = systemCode(cause)
-  if (code !== undefined && fullDisk.has(code)) {
-    const available = await freeDiskBytes(dirname(path)).catch(() => 0)
-    return insufficientStorage(requiredBytes, available, cause)
-  }
-  return new MurmurateError('DATA_DIR_UNREADABLE', `${path}: ${messageOf(cause)}`, { details: { path, code }, cause })
-}
+/** Small file operations that survive a power cut. */
+import { mkdir, open, readdir, rename, unlink, type FileHandle } from 'node:fs/promises'
+import { systemCode } from '../core/errors.js'
 
 /** Creates directories that only this user can enter. */
 export async function makeDirectories(...directories: readonly string[]): Promise<void> {

@@ -1,12 +1,12 @@
 /**
  * A store in memory, for tests and simulation. Like a disk, it keeps what it has when it is stopped and started again.
  */
+import { insufficientStorage } from '../core/durable.js'
 import { MurmurateError } from '../core/errors.js'
 import type { Cid } from '../core/ids.js'
 import { Bitfield } from './bitfield.js'
 import {
   corruptChunk,
-  insufficientStorage,
   missingChunk,
   type BlobStore,
   type ChunkPlace,

@@ -1,4 +1,4 @@
-import { insufficientStorage } from './blob-store.js'
+import { insufficientStorage } from '../core/durable.js'
 
 /** Counts what a store holds against its declared capacity. */
 export class SpaceAccount {

@@ -1,10 +1,10 @@
-import { link, mkdir, open, unlink } from 'node:fs/promises'
+import { link, mkdir, open, statfs, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Random } from './environment.js'
 import { MurmurateError, messageOf, systemCode } from './errors.js'
 
 /** The system's codes for a full disk, a full quota and no more inodes. */
-const fullCodes: readonly (string | undefined)[] = ['ENOSPC', 'EDQUOT']
+const fullCodes: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT'])
 
 /** Makes new files and renames in a directory survive a power cut. */
 export async function syncDirectory(path: string): Promise<void> {
@@ -16,11 +16,37 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** What a failed system call on a file of the data directory means: `INSUFFICIENT_STORAGE` or `DATA_DIR_UNREADABLE`. */
-export function diskError(path: string, cause: unknown): MurmurateError {
+/** Free bytes of the file system that a directory is on, for an ordinary user. */
+export async function freeDiskBytes(directory: string): Promise<number> {
+  const { bavail, bsize } = await statfs(directory)
+  return bavail * bsize
+}
+
+/** The error for space that is missing. */
+export function insufficientStorage(
+  requiredBytes: number,
+  availableBytes: number,
+  { path, cause }: { readonly path?: string; readonly cause?: unknown } = {}
+): MurmurateError {
+  const message = `${requiredBytes} bytes are needed and ${availableBytes} are available`
+  const details = { requiredBytes, availableBytes, ...(path === undefined ? {} : { path }) }
+  return new MurmurateError('INSUFFICIENT_STORAGE', message, { details, cause })
+}
+
+/**
+ * What a failed system call on a file of the data directory means: `INSUFFICIENT_STORAGE`, with what was needed and what there
+ * is, or `DATA_DIR_UNREADABLE`.
+ *
+ * @param requiredBytes - of what was to be written there
+ */
+export async function diskError(cause: unknown, path: string, requiredBytes: number): Promise<MurmurateError> {
   if (cause instanceof MurmurateError) return cause
-  const code = fullCodes.includes(systemCode(cause)) ? 'INSUFFICIENT_STORAGE' : 'DATA_DIR_UNREADABLE'
-  return new MurmurateError(code, `${path}: ${messageOf(cause)}`, { details: { path }, cause })
+  const code = systemCode(cause)
+  if (code !== undefined && fullCodes.has(code)) {
+    const available = await freeDiskBytes(dirname(path)).catch(() => 0)
+    return insufficientStorage(requiredBytes, available, { path, cause })
+  }
+  return new MurmurateError('DATA_DIR_UNREADABLE', `${path}: ${messageOf(cause)}`, { details: { path, code }, cause })
 }
 
 /**
@@ -37,7 +63,7 @@ export async function createFile(path: string, content: Uint8Array | string, ran
     await syncDirectory(dirname(path))
     return isMade
   } catch (cause) {
-    throw diskError(path, cause)
+    throw await diskError(cause, path, Buffer.byteLength(content))
   }
 }
 

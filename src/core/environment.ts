@@ -30,6 +30,8 @@ export interface Random {
 export interface Environment {
   readonly clock: Clock
   readonly random: Random
+  /** Nothing may depend on the speed of threads either, so none are used: for a simulation. @default false */
+  readonly isSequential?: boolean
 }
 
 /** Node runs timers above this at once instead of in 25 days. */

@@ -24,6 +24,8 @@ const nodeIdPattern = /^12D3KooW[1-9A-HJ-NP-Za-km-z]{44}$/
 const namePattern = /^(?=.{1,64}$)[a-z0-9](?:[a-z0-9_-]|\.(?=[a-z0-9_-]))*$/
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const versionPattern = /^[0-9A-Za-z.+-]{1,64}$/
+/** What nearly every version looks like: needs no further look, of which a document of 60 000 statuses would need half a million. */
+const plainVersionPattern = /^(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,8})$/
 const pagePattern = /^[a-z]{1,32}(?:\/(?!\.{1,2}(?:\/|$))[A-Za-z0-9_.+-]{1,64}){1,3}$/
 const cidPattern = /^b[a-z2-7]{58}$/
 /** Names that some file systems keep for devices, whatever the extension. */
@@ -61,6 +63,7 @@ export function parseVariantId(value: unknown): VariantId {
 
 /** @throws MurmurateError `INVALID_REQUEST` */
 export function parseVersion(value: unknown): Version {
+  if (typeof value === 'string' && plainVersionPattern.test(value)) return value as Version
   if (
     typeof value === 'string' &&
     versionPattern.test(value) &&

@@ -135,7 +135,7 @@ export function signRoot(draft: SignedRoot, keyPair: KeyPair): SignedRoot {
  * @throws MurmurateError `ROOT_REFUSED` when it is not one of this draft
  */
 export function addSignature(draft: SignedRoot, added: RootSignature): SignedRoot {
-  const verifier = new SignatureVerifier(1)
+  const verifier = new SignatureVerifier({ capacity: 1 })
   if (!isSignatureOf(draft, added, verifier)) throw refused(`the signature of ${added.key} is not one of this root`)
   return withSignature(draft, added)
 }
@@ -218,7 +218,7 @@ export function verifyChain(fleetId: FleetId, roots: readonly SignedRoot[]): Sig
 
 /** Every signature must be good and of a key that counts: then nobody can make a second form of a root, nor fill it up. */
 function verifySignatures(roots: readonly FleetRoot[], signed: SignedRoot): void {
-  const verifier = new SignatureVerifier(2 * maxKeys)
+  const verifier = new SignatureVerifier({ capacity: 2 * maxKeys })
   for (const each of signed.signatures) {
     if (!roots.some((root) => root.keys.includes(each.key))) throw refused(`${each.key} signed it and is no root key`)
     if (!isSignatureOf(signed, each, verifier)) throw refused(`the signature of ${each.key} is not one of this root`)

@@ -1,4 +1,4 @@
-import { createPrivateKey, type KeyObject } from 'node:crypto'
+import { createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
 import { getPublicKeyAsync } from '@noble/ed25519'
 import { createFile } from '../core/durable.js'
@@ -28,6 +28,11 @@ export async function keyPairFromSeed(seed: Uint8Array): Promise<KeyPair> {
   const publicKey = await getPublicKeyAsync(seed)
   const privateKey = createPrivateKey({ key: Buffer.concat([pkcs8Prefix, seed]), format: 'der', type: 'pkcs8' })
   return { nodeId: nodeIdOf(publicKey), publicKey, seed, privateKey }
+}
+
+/** 32 bytes that only who has the seed can have, by HKDF-SHA256 (RFC 5869): for the records that this node has verified. */
+export function recordLogKey({ seed }: KeyPair): Uint8Array {
+  return new Uint8Array(hkdfSync('sha256', seed, new Uint8Array(0), 'murmurate/1/record-log', 32))
 }
 
 /** A key pair that no file keeps. */

@@ -58,7 +58,7 @@ export class EnrolmentServer {
   readonly #components: EnrolmentComponents
   readonly #init: EnrolmentInit
   readonly #server: Server
-  readonly #verifier = new SignatureVerifier(1)
+  readonly #verifier = new SignatureVerifier({ capacity: 1 })
   readonly #sockets = new Set<Socket>()
   readonly #unproved = new Set<Socket>()
   readonly #result = Promise.withResolvers<Enrolled>()

@@ -4,12 +4,12 @@ import type { NodeId, PageId } from '../core/ids.js'
 import type { Logger } from '../core/logger.js'
 import { equalBytes } from '../core/codec.js'
 import type { KeyPair } from '../identity/keypair.js'
-import { storedEntry } from './admission.js'
 import { clientIdOf, openEntry, sealEntry, type Entry } from './entry.js'
 import type { EntryLog } from './entry-log.js'
 import type { StoredEntry } from './page.js'
 import type { PageKind, Policy } from './policy.js'
 import type { PageStore } from './store.js'
+import type { Value } from './value.js'
 import type { PageUpdate } from './wire.js'
 import { writeUpdate } from './yjs-update.js'
 
@@ -25,16 +25,6 @@ export interface AuthorComponents {
   readonly publish: (updates: readonly PageUpdate[], entries: readonly Entry[]) => void
 }
 
-/** A value that this node wants to have on a page, checked. */
-export interface Value {
-  readonly kind: PageKind
-  readonly page: PageId
-  /** Canonical DAG-CBOR. */
-  readonly bytes: Uint8Array
-  /** As the kind's schema decodes the bytes. */
-  readonly body: unknown
-}
-
 interface PendingWrite extends Value {
   readonly resolve: () => void
   readonly reject: (error: unknown) => void
@@ -42,7 +32,8 @@ interface PendingWrite extends Value {
 
 /** An entry of this node on its way to the disk. */
 interface Draft {
-  readonly value: Value
+  readonly write: PendingWrite
+  readonly entry: Entry
   readonly stored: StoredEntry
   readonly update: PageUpdate
 }
@@ -163,10 +154,14 @@ export class Author {
 
   async #settle(batch: readonly PendingWrite[]): Promise<void> {
     for (const { page } of batch) this.#underWay.add(page)
+    const failures = new Map<PageId, unknown>()
     try {
       await this.#mend()
-      await this.#commit(this.#lastOfEachPage(batch))
-      for (const write of batch) write.resolve()
+      await this.#commit(this.#lastOfEachPage(batch), failures)
+      for (const { page, resolve, reject } of batch) {
+        if (failures.has(page)) reject(failures.get(page))
+        else resolve()
+      }
     } catch (error) {
       for (const write of batch) write.reject(error)
     } finally {
@@ -194,67 +189,68 @@ export class Author {
     return stored === undefined ? undefined : openEntry(stored.value).body
   }
 
-  async #commit(writes: readonly PendingWrite[]): Promise<void> {
+  /** What goes wrong with one page is noted, and is not the fault of what is written with it. */
+  async #commit(writes: readonly PendingWrite[], failures: Map<PageId, unknown>): Promise<void> {
     const { log } = this.#components
-    const drafts = writes.map((write) => this.#seal(write))
+    const drafts = writes.flatMap((write) => tryAlone(failures, write.page, () => this.#seal(write)) ?? [])
     for (const { update } of drafts) log.enqueue(update)
     if (drafts.length > 0) await log.flush()
-    const permitted = writes.filter((write) => this.#isPermitted(write))
-    const overtaken = permitted.filter(({ page }) => this.#isOvertaken(page, drafts))
-    this.#publish(
-      drafts.filter(({ value: { page } }) =>
-        permitted.some((write) => write.page === page && !overtaken.includes(write))
-      )
+    const permitted = drafts.filter(({ write: { kind, page } }) =>
+      // Another fleet root may have come into force while the disk was busy.
+      tryAlone(failures, page, () => this.#assertPermitted(kind, page))
     )
-    if (overtaken.length > 0) await this.#commit(this.#lastOfEachPage(overtaken))
+    const overtaken = permitted.filter(({ stored, update }) => this.#nextClock(update.page) !== stored.seq)
+    this.#publish(
+      permitted.filter((draft) => !overtaken.includes(draft)),
+      failures
+    )
+    const again = writes.filter(({ page }) => overtaken.some(({ write }) => write.page === page))
+    if (again.length > 0) await this.#commit(this.#lastOfEachPage(again), failures)
   }
 
-  /** Another fleet root may have come into force while the disk was busy. */
-  #isPermitted({ kind, page, reject }: PendingWrite): boolean {
-    try {
-      this.#components.policy.assertPermits(kind, page, this.#writer)
-      return true
-    } catch (error) {
-      reject(error)
-      return false
-    }
-  }
-
-  #isOvertaken(page: PageId, drafts: readonly Draft[]): boolean {
-    const next = this.#nextClock(page)
-    return drafts.some(({ stored: { entry } }) => entry.page === page && entry.seq !== next)
+  #assertPermitted(kind: PageKind, page: PageId): true {
+    this.#components.policy.assertPermits(kind, page, this.#writer)
+    return true
   }
 
   /** Signs a value for this node's next clock on its page. */
-  #seal(value: Value): Draft {
+  #seal(write: PendingWrite): Draft {
     const { keyPair, environment } = this.#components
-    const { page, bytes, body } = value
+    const { page, bytes } = write
     const client = clientIdOf(page, this.#writer)
     const position = { page, writer: this.#writer, seq: this.#nextClock(page) }
     const [epoch, issuedAt] = [this.#epoch, Math.max(0, Math.floor(environment.clock.now()))]
-    const sealed = sealEntry(keyPair, position, { epoch, issuedAt, body: bytes })
+    const value = sealEntry(keyPair, position, { epoch, issuedAt, body: bytes })
     const key = position.seq === 0 ? this.#writer : undefined
-    const update = writeUpdate([{ client, start: position.seq, seq: position.seq, value: sealed, key }])
-    const stored = storedEntry({ ...position, epoch, issuedAt, body }, client, sealed)
-    return { value, stored, update: { page, update } }
+    const update = writeUpdate([{ client, start: position.seq, seq: position.seq, value, key }])
+    const entry = { ...position, epoch, issuedAt, body: write.body }
+    return {
+      write,
+      entry,
+      stored: { client, writer: this.#writer, seq: position.seq, value },
+      update: { page, update }
+    }
   }
 
   #nextClock(page: PageId): number {
     return this.#components.store.page(page)?.known(clientIdOf(page, this.#writer)) ?? 0
   }
 
-  #publish(drafts: readonly Draft[]): void {
-    if (drafts.length === 0) return
-    for (const { value, stored } of drafts) {
-      this.#components.store.put(value.page, [stored])
-      this.#written.set(value.page, value)
-      this.#underWay.delete(value.page)
-    }
-    const entries = drafts.map(({ stored }) => stored.entry)
+  #publish(drafts: readonly Draft[], failures: Map<PageId, unknown>): void {
+    const placed = drafts.filter((draft) => tryAlone(failures, draft.write.page, () => this.#place(draft)) === true)
+    if (placed.length === 0) return
+    const entries = placed.map(({ entry }) => entry)
     this.#components.publish(
-      drafts.map(({ update }) => update),
+      placed.map(({ update }) => update),
       entries
     )
+  }
+
+  #place({ write, stored }: Draft): true {
+    this.#components.store.put(write.page, [stored])
+    this.#written.set(write.page, write)
+    this.#underWay.delete(write.page)
+    return true
   }
 
   /** After a failed write nobody knows what the file holds: it is written anew from memory before anything is added. */
@@ -277,5 +273,14 @@ export class Author {
     const { log, store } = this.#components
     await log.replace(Array.from(store.pages()).flatMap(({ id }) => store.updatesSince(id, new Map())))
     this.#compactedBytes = log.size
+  }
+}
+
+function tryAlone<Result>(failures: Map<PageId, unknown>, page: PageId, step: () => Result): Result | undefined {
+  try {
+    return step()
+  } catch (error) {
+    failures.set(page, error)
+    return undefined
   }
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { parsePageId, type NodeId, type PageId } from '../core/ids.js'
 
 /**
@@ -9,7 +9,7 @@ export const bucketCount = 64
 
 /** The bucket of a node, 0 to 63, the same everywhere. */
 export function bucketOf(nodeId: NodeId): number {
-  return (createHash('sha256').update(nodeId).digest()[0] ?? 0) % bucketCount
+  return (hash('sha256', nodeId, 'buffer')[0] ?? 0) % bucketCount
 }
 
 /** The page of a node within a bucketed kind: `<prefix>/<bucket>`. */

@@ -21,7 +21,7 @@ export function chainsFrom(
   for (const [client, clock] of starts) {
     const stored = page?.get(client)
     if (stored === undefined) continue
-    const { seq, writer } = stored.entry
+    const { seq, writer } = stored
     const start = Math.min(clock, seq)
     chains.push({ client, start, seq, value: stored.value, key: start === 0 ? writer : undefined })
   }

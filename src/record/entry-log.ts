@@ -5,6 +5,8 @@ import type { PageId } from '../core/ids.js'
 export interface LogRecord {
   readonly page: PageId
   readonly update: Uint8Array
+  /** Only of what is handed out: it is as it was put there by this node, which had verified it. @default false */
+  readonly isVerified?: boolean
 }
 
 /** Where the shared document keeps what it holds. One process and one instance at a time. */

@@ -1,11 +1,10 @@
-import { createHash } from 'node:crypto'
-import { z } from 'zod'
-import { decode, encode, equalBytes } from '../core/codec.js'
+import { hash } from 'node:crypto'
 import { MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
 import type { KeyPair } from '../identity/keypair.js'
 import { publicKeyOf } from '../identity/node-id.js'
-import { sign, signatureBytes, type SignatureVerifier } from '../identity/signature.js'
+import { sign, signatureBytes, type SignedClaim } from '../identity/signature.js'
+import { ByteReader, ByteWriter } from './byte-stream.js'
 
 /** Largest value of an entry. A gossip message of 256 KiB must hold one with room to spare. */
 export const maxEntryBytes = 128 * 1024
@@ -26,19 +25,20 @@ export interface Entry<Body = unknown> {
   readonly body: Body
 }
 
-/** An entry before its body is looked at. */
-export interface SealedEntry {
+/** What a writer says with an entry, and when. */
+export interface EntryContent {
   readonly epoch: number
   readonly issuedAt: number
   /** Canonical DAG-CBOR. */
   readonly body: Uint8Array
-  readonly signature: Uint8Array
 }
 
-const bytes = z.instanceof(Uint8Array)
-const counter = z.int().nonnegative()
-/** `[epoch, issuedAt, body, signature]`; page, writer and seq are where the value stands, and under the signature. */
-const sealedSchema = z.tuple([counter, counter, bytes, bytes.refine((value) => value.byteLength === signatureBytes)])
+/** An entry before its body is looked at. Its bytes are views into the value. */
+export interface SealedEntry extends EntryContent {
+  readonly signature: Uint8Array
+  /** Epoch, time and body as they stand in the value: what was signed, so that nobody else can write them another way. */
+  readonly content: Uint8Array
+}
 
 /** Where a value stands: page, writer and clock. */
 export interface EntryPosition {
@@ -47,19 +47,35 @@ export interface EntryPosition {
   readonly seq: number
 }
 
-function signedBytes(position: EntryPosition, sealed: Omit<SealedEntry, 'signature'>): Uint8Array {
-  const { page, writer, seq } = position
-  return encode({ page, writer, epoch: sealed.epoch, seq, issuedAt: sealed.issuedAt, body: sealed.body })
+const entryDomain = 'murmurate/entry/1'
+/** A number below 2^53 takes at most 8 bytes. */
+const numberBytes = 8
+
+/** Ids have no zero bytes and numbers end themselves, so that no two entries have the same message. */
+function messageOf({ page, writer, seq }: EntryPosition, content: Uint8Array): Uint8Array {
+  const names = Buffer.from(`${page}\0${writer}\0`)
+  const message = new ByteWriter(names.byteLength + numberBytes + content.byteLength)
+  message.raw(names)
+  message.varuint(seq)
+  message.raw(content)
+  return message.done()
 }
 
-/** Signs a body for one position and returns the value to store there. */
+/** Signs a body for one position and returns the value to store there: signature, epoch, time, body. */
 export function sealEntry(
   keyPair: KeyPair,
   position: EntryPosition,
-  content: Omit<SealedEntry, 'signature'>
+  { epoch, issuedAt, body }: EntryContent
 ): Uint8Array {
-  const signature = sign(keyPair, 'murmurate/entry/1', signedBytes(position, content))
-  return encode([content.epoch, content.issuedAt, content.body, signature])
+  const writer = new ByteWriter(2 * numberBytes + body.byteLength)
+  writer.varuint(epoch)
+  writer.varuint(issuedAt)
+  writer.raw(body)
+  const content = writer.done()
+  const value = new Uint8Array(signatureBytes + content.byteLength)
+  value.set(sign(keyPair, entryDomain, messageOf(position, content)))
+  value.set(content, signatureBytes)
+  return value
 }
 
 /**
@@ -68,24 +84,33 @@ export function sealEntry(
  * @throws MurmurateError `MALFORMED`
  */
 export function openEntry(value: Uint8Array): SealedEntry {
-  const fields = decode(value, sealedSchema, { maxBytes: maxEntryBytes, what: 'An entry' })
-  // One signature, one value: else anyone could write 1 as 1.0 and make digests differ for ever.
-  if (!equalBytes(encode(fields), value)) throw new MurmurateError('MALFORMED', 'An entry is not canonical')
-  const [epoch, issuedAt, body, signature] = fields
-  return { epoch, issuedAt, body, signature }
+  if (value.byteLength > maxEntryBytes) {
+    throw new MurmurateError('MALFORMED', `An entry has ${value.byteLength} bytes, the limit is ${maxEntryBytes}`)
+  }
+  const reader = new ByteReader(value, 'An entry')
+  const signature = reader.take(signatureBytes)
+  const content = value.subarray(signatureBytes)
+  const [epoch, issuedAt] = [reader.varuint(), reader.varuint()]
+  return { epoch, issuedAt, body: reader.rest(), signature, content }
 }
 
-/** Whether the writer signed this value for this position. */
-export function verifyEntry(verifier: SignatureVerifier, position: EntryPosition, sealed: SealedEntry): boolean {
-  return verifier.verify(position.writer, 'murmurate/entry/1', signedBytes(position, sealed), sealed.signature)
+/** What has to be verified of a value: that its writer signed it for this position. */
+export function claimOf(
+  position: EntryPosition,
+  { content, signature }: Pick<SealedEntry, 'content' | 'signature'>
+): SignedClaim {
+  return { signer: position.writer, domain: entryDomain, message: messageOf(position, content), signature }
 }
+
+const clientDomain = Buffer.from('murmurate/client/1\0')
 
 /**
  * The Yjs client id of a writer on a page: the first 53 bits of SHA-256 over a label, the public key and the page id.
  * The same after every restart, so that a restart adds no writer.
  */
-export function clientIdOf(page: PageId, writer: NodeId): number {
-  const digest = createHash('sha256').update('murmurate/client/1\0').update(publicKeyOf(writer)).update(page).digest()
+export function clientIdOf(page: PageId, writer: NodeId, publicKey = publicKeyOf(writer)): number {
+  const named = Buffer.concat([clientDomain, publicKey, Buffer.from(page)])
+  const digest = hash('sha256', named, 'buffer')
   const id = digest.readUInt32BE(0) * 2 ** 21 + (digest.readUInt32BE(4) >>> 11)
   return Math.max(1, id)
 }

@@ -88,7 +88,7 @@ export class Initiator extends Side {
       const message = await this.round.receive()
       if (message.type === 'done') return message.more
       if (message.type !== 'updates') throw outOfTurn(message)
-      this.take(message)
+      await this.take(message)
     }
   }
 }

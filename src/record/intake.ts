@@ -141,15 +141,15 @@ export class Intake {
   #isFresh(page: PageId, { client, seq, value }: Chain, sorted: Sorted): boolean {
     const { store, declined } = this.#components
     const present = store.page(page)?.get(client)
-    if (present !== undefined && seq === present.entry.seq && equalBytes(value, present.value)) sorted.same += 1
-    else if (seq < (present?.entry.seq ?? 0) || seq <= (declined.of(page)?.get(client)?.seq ?? -1)) sorted.old += 1
+    if (present !== undefined && seq === present.seq && equalBytes(value, present.value)) sorted.same += 1
+    else if (seq < (present?.seq ?? 0) || seq <= (declined.of(page)?.get(client)?.seq ?? -1)) sorted.old += 1
     else return true
     return false
   }
 
   /** Takes a token for a chain: its writer's if the writer is known here, else the sender's. */
   #pay(page: PageId, { client, start, key }: Chain, sender: NodeId, sorted: Sorted): boolean {
-    const known = this.#components.store.page(page)?.get(client)?.entry.writer
+    const known = this.#components.store.page(page)?.get(client)?.writer
     const writer = known ?? (key !== undefined && this.#writers.has(key) ? key : undefined)
     if (known === undefined && start > 0) sorted.gaps += 1
     if (writer === undefined) {

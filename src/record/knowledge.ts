@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { PageId } from '../core/ids.js'
 import type { Declined, DeclinedBook } from './declined.js'
-import type { Page, StoredEntry } from './page.js'
+import { hashOf, type Page, type StoredEntry } from './page.js'
 import type { Row } from './slices.js'
 import type { PageStore } from './store.js'
 
@@ -55,7 +55,7 @@ export class Knowledge {
   #digestOf(id: PageId, held: Page | undefined): Uint8Array {
     const ahead = this.#ahead(id, held)
     if (held !== undefined && ahead.size === 0) return held.digest()
-    const rows = Array.from(held?.stored() ?? [], (stored) => ({ ...rowOf(stored), writer: stored.entry.writer }))
+    const rows = Array.from(held?.stored() ?? [], (stored) => ({ ...rowOf(stored), writer: stored.writer }))
     const known = [...rows.filter(({ client }) => !ahead.has(client)), ...ahead.values()]
     const hash = createHash('sha256')
     for (const { writer, clock, valueHash } of known.sort((a, b) => (a.writer < b.writer ? -1 : 1))) {
@@ -73,11 +73,11 @@ export function documentDigest(digests: readonly PageDigest[]): Uint8Array {
 }
 
 function isAhead(declined: Declined, stored: StoredEntry | undefined): boolean {
-  return stored === undefined || declined.seq >= stored.entry.seq
+  return stored === undefined || declined.seq >= stored.seq
 }
 
-function rowOf({ client, entry, valueHash }: StoredEntry): Row {
-  return { client, clock: entry.seq + 1, valueHash }
+function rowOf({ client, seq, value }: StoredEntry): Row {
+  return { client, clock: seq + 1, valueHash: hashOf(value) }
 }
 
 function rowOfDeclined({ client, seq, valueHash }: Declined): Row {

@@ -4,11 +4,17 @@
  * ```
  * file    = frame*
  * frame   = u32be(length of payload) u32be(CRC-32 of payload) payload
- * payload = DAG-CBOR [page id, Yjs V1 update]
+ * payload = DAG-CBOR [page id, Yjs V1 update, mac]
+ * mac     = the first 16 bytes of HMAC-SHA256(key of this node, page id %x00 update)
  * ```
+ * Only what was verified is put in, so a record whose MAC is right need not be verified again when it is read. The key is
+ * made from the node's own: who can read that one can sign as this node anyway. A record whose MAC is missing or wrong (of
+ * another node, of an older version) is handed out all the same, as not verified.
+ *
  * A torn or rotten frame ends the file: it is cut off there when opened, and what stood behind it comes back by
  * anti-entropy. A frame without payload is a bad one: a power cut can leave zeros at the end. A snapshot is the same file written anew with one frame a page, and renamed into place.
  */
+import { createHmac, timingSafeEqual } from 'node:crypto'
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -20,21 +26,29 @@ import { parsePageId } from '../core/ids.js'
 import type { EntryLog, LogRecord } from './entry-log.js'
 
 const headerBytes = 8
-const recordSchema = z.tuple([z.string(), z.instanceof(Uint8Array)])
+const macBytes = 16
+const bytes = z.instanceof(Uint8Array)
+const recordSchema = z.union([z.tuple([z.string(), bytes, bytes]), z.tuple([z.string(), bytes])])
 
 /** Frames a record for the file. */
-function frame(record: LogRecord): Uint8Array {
-  const payload = encode([record.page, record.update])
-  const bytes = Buffer.allocUnsafe(headerBytes + payload.byteLength)
-  bytes.writeUInt32BE(payload.byteLength, 0)
-  bytes.writeUInt32BE(crc32(payload), 4)
-  bytes.set(payload, headerBytes)
-  return bytes
+function frame(key: Uint8Array, { page, update }: LogRecord): Uint8Array {
+  const payload = encode([page, update, macOf(key, page, update)])
+  const framed = Buffer.allocUnsafe(headerBytes + payload.byteLength)
+  framed.writeUInt32BE(payload.byteLength, 0)
+  framed.writeUInt32BE(crc32(payload), 4)
+  framed.set(payload, headerBytes)
+  return framed
+}
+
+function macOf(key: Uint8Array, page: string, update: Uint8Array): Uint8Array {
+  const mac = createHmac('sha256', key).update(`${page}\0`).update(update).digest()
+  return new Uint8Array(mac.subarray(0, macBytes))
 }
 
 /** The crash-safe record log: a file. */
 export class RecordLog implements EntryLog {
   readonly #path: string
+  readonly #key: Uint8Array
   #file: FileHandle | undefined
   #size = 0
   /** Frames that no commit has taken yet. */
@@ -45,9 +59,13 @@ export class RecordLog implements EntryLog {
   #tail: Promise<void> = Promise.resolve()
   #failure: MurmurateError | undefined
 
-  /** @param path - of the file; its directory is made when missing */
-  constructor(path: string) {
+  /**
+   * @param path - of the file; its directory is made when missing
+   * @param key - secret of this node, by which it knows again what it has verified
+   */
+  constructor(path: string, key: Uint8Array) {
     this.#path = path
+    this.#key = key
   }
 
   get size(): number {
@@ -71,14 +89,14 @@ export class RecordLog implements EntryLog {
       }
       this.#file = file
     } catch (cause) {
-      throw diskError(this.#path, cause)
+      throw await diskError(cause, this.#path, 0)
     }
     this.#queue = []
     this.#failure = undefined
   }
 
   enqueue(record: LogRecord): void {
-    this.#queue.push(frame(record))
+    this.#queue.push(frame(this.#key, record))
   }
 
   /** Records enqueued while a sync runs share the next one. */
@@ -112,7 +130,7 @@ export class RecordLog implements EntryLog {
 
   async #load(file: FileHandle, onRecord: (record: LogRecord) => void): Promise<void> {
     const bytes = await file.readFile()
-    this.#size = readRecords(bytes, onRecord)
+    this.#size = readRecords(this.#key, bytes, onRecord)
     if (this.#size < bytes.byteLength) await file.truncate(this.#size)
     await syncDirectory(dirname(this.#path))
   }
@@ -136,13 +154,13 @@ export class RecordLog implements EntryLog {
   async #commit(batch: readonly Uint8Array[]): Promise<void> {
     const file = this.#file
     if (this.#failure !== undefined || file === undefined) return
+    const bytes = Buffer.concat(batch)
     try {
-      const bytes = Buffer.concat(batch)
       await file.appendFile(bytes)
       await file.datasync()
       this.#size += bytes.byteLength
     } catch (cause) {
-      this.#failure = diskError(this.#path, cause)
+      this.#failure = await diskError(cause, this.#path, bytes.byteLength)
     }
   }
 
@@ -150,13 +168,13 @@ export class RecordLog implements EntryLog {
     let draft: FileHandle | undefined
     try {
       draft = await open(this.#draftPath, 'w', 0o600)
-      const size = await writeRecords(draft, records)
+      const size = await writeRecords(this.#key, draft, records)
       await rename(this.#draftPath, this.#path)
       this.#size = size
     } catch (cause) {
       await draft?.close()
       await rm(this.#draftPath, { force: true }).catch(() => {})
-      throw diskError(this.#path, cause)
+      throw await diskError(cause, this.#path, sizeOf(records))
     }
     await this.#continueOn(draft)
   }
@@ -170,32 +188,37 @@ export class RecordLog implements EntryLog {
       await syncDirectory(dirname(this.#path))
       this.#failure = undefined
     } catch (cause) {
-      this.#failure = diskError(this.#path, cause)
+      this.#failure = await diskError(cause, this.#path, 0)
       throw this.#failure
     }
   }
 }
 
+/** About what records take in the file. */
+function sizeOf(records: readonly LogRecord[]): number {
+  return records.reduce((sum, { page, update }) => sum + page.length + update.byteLength + headerBytes, 0)
+}
+
 /** Writes records to an empty file and syncs it; returns its size. */
-async function writeRecords(file: FileHandle, records: readonly LogRecord[]): Promise<number> {
+async function writeRecords(key: Uint8Array, file: FileHandle, records: readonly LogRecord[]): Promise<number> {
   let size = 0
   for (const record of records) {
-    const bytes = frame(record)
-    await file.appendFile(bytes)
-    size += bytes.byteLength
+    const framed = frame(key, record)
+    await file.appendFile(framed)
+    size += framed.byteLength
   }
   await file.sync()
   return size
 }
 
 /** Reads frames until the first bad one; returns the offset behind the last good one. */
-function readRecords(bytes: Buffer, onRecord: (record: LogRecord) => void): number {
+function readRecords(key: Uint8Array, bytes: Buffer, onRecord: (record: LogRecord) => void): number {
   let at = 0
   while (at + headerBytes < bytes.byteLength) {
     const end = at + headerBytes + bytes.readUInt32BE(at)
     const payload = bytes.subarray(at + headerBytes, end)
     if (payload.byteLength === 0 || end > bytes.byteLength || crc32(payload) !== bytes.readUInt32BE(at + 4)) break
-    const record = readRecord(payload)
+    const record = readRecord(key, payload)
     if (record !== undefined) onRecord(record)
     at = end
   }
@@ -203,12 +226,19 @@ function readRecords(bytes: Buffer, onRecord: (record: LogRecord) => void): numb
 }
 
 /** Undefined for an intact frame of another version of this library: it is passed over. */
-function readRecord(payload: Uint8Array): LogRecord | undefined {
+function readRecord(key: Uint8Array, payload: Uint8Array): LogRecord | undefined {
   try {
-    const [page, update] = decode(payload, recordSchema, { maxBytes: payload.byteLength, what: 'A record in the log' })
-    return { page: parsePageId(page), update }
+    const limits = { maxBytes: payload.byteLength, what: 'A record in the log' }
+    const [page, update, mac] = decode(payload, recordSchema, limits)
+    const isVerified = mac !== undefined && isEqualSecretly(mac, macOf(key, page, update))
+    return { page: parsePageId(page), update, isVerified }
   } catch (error) {
     if (errorCode(error) === undefined) throw error
     return undefined
   }
+}
+
+/** In the same time whatever the bytes are. */
+function isEqualSecretly(one: Uint8Array, other: Uint8Array): boolean {
+  return one.byteLength === other.byteLength && timingSafeEqual(one, other)
 }

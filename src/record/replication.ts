@@ -20,6 +20,8 @@ export interface ReplicationComponents {
   readonly store: PageStore
   /** Admits what a peer sent, keeps it and tells of it; undefined when nothing is taken at the moment. */
   readonly ingest: (updates: readonly PageUpdate[]) => IngestResult | undefined
+  /** The same for many entries, on all cores. */
+  readonly ingestBatch: (updates: readonly PageUpdate[]) => Promise<IngestResult | undefined>
 }
 
 /** Settings of replication. */
@@ -46,16 +48,26 @@ export class Replication implements Startable {
     const { network, environment, logger, store } = components
     this.#components = components
     this.#conduct = new Conduct({ network, clock: environment.clock, logger })
-    const ingest = (updates: readonly PageUpdate[], sender: NodeId): IngestResult | undefined =>
-      this.#ingestFrom(updates, sender)
-    const shared = { store, conduct: this.#conduct, ingest }
-    const intake = new Intake({ ...shared, clock: environment.clock, declined: this.#declined })
+    const shared = { store, conduct: this.#conduct }
+    const intake = new Intake({
+      ...shared,
+      clock: environment.clock,
+      declined: this.#declined,
+      ingest: (updates, sender) => this.#ingestFrom(updates, sender)
+    })
     this.#gossip = new Gossip(
       { network, environment, logger, receive: (message) => intake.receive(message) },
       { topic: init.topic, tickMs: init.gossipTickMs }
     )
     this.#synchroniser = new Synchroniser(
-      { ...shared, network, environment, logger, knowledge: new Knowledge(store, this.#declined) },
+      {
+        ...shared,
+        network,
+        environment,
+        logger,
+        knowledge: new Knowledge(store, this.#declined),
+        ingest: (updates, sender) => this.#ingestBatchFrom(updates, sender)
+      },
       { periodMs: init.syncPeriodMs, silenceMs: init.syncSilenceMs }
     )
   }
@@ -94,8 +106,15 @@ export class Replication implements Startable {
   }
 
   #ingestFrom(updates: readonly PageUpdate[], sender: NodeId): IngestResult | undefined {
+    return this.#conduct.isHeld(sender) ? undefined : this.#attributed(this.#components.ingest(updates), sender)
+  }
+
+  async #ingestBatchFrom(updates: readonly PageUpdate[], sender: NodeId): Promise<IngestResult | undefined> {
     if (this.#conduct.isHeld(sender)) return undefined
-    const result = this.#components.ingest(updates)
+    return this.#attributed(await this.#components.ingestBatch(updates), sender)
+  }
+
+  #attributed(result: IngestResult | undefined, sender: NodeId): IngestResult | undefined {
     if (result === undefined) return undefined
     const { refusals, declined, gap } = result
     const [reason] = refusals

@@ -97,7 +97,7 @@ export class Responder extends Side {
         }
         return reader.wants
       }
-      this.take(message)
+      await this.take(message)
     }
   }
 

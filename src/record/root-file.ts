@@ -62,12 +62,13 @@ export class RootFile implements RootStorage {
 
   async save(roots: readonly SignedRoot[]): Promise<void> {
     const draft = `${this.#path}.draft`
+    const bytes = encode(roots.map(encodeSignedRoot))
     try {
       await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 })
       await rm(draft, { force: true })
       const file = await open(draft, 'wx', 0o600)
       try {
-        await file.writeFile(encode(roots.map(encodeSignedRoot)))
+        await file.writeFile(bytes)
         await file.sync()
       } finally {
         await file.close()
@@ -75,7 +76,7 @@ export class RootFile implements RootStorage {
       await rename(draft, this.#path)
       await syncDirectory(dirname(this.#path))
     } catch (cause) {
-      throw diskError(this.#path, cause)
+      throw await diskError(cause, this.#path, bytes.byteLength)
     }
   }
 }

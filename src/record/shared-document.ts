@@ -1,6 +1,6 @@
-import { decode, encode } from '../core/codec.js'
+import type { Doc } from 'yjs'
 import type { Environment, Timer } from '../core/environment.js'
-import { messageOf, MurmurateError } from '../core/errors.js'
+import { MurmurateError } from '../core/errors.js'
 import type { NodeId, PageId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import { Listeners } from '../core/listeners.js'
@@ -9,14 +9,16 @@ import { openAuthority, type Authority } from '../identity/authority.js'
 import type { KeyPair } from '../identity/keypair.js'
 import { SignatureVerifier } from '../identity/signature.js'
 import type { Network, Unsubscribe } from '../net/network.js'
-import { Author, type Value } from './author.js'
+import { Author } from './author.js'
 import type { PeerConduct } from './conduct.js'
-import { clientIdOf, maxEntryBytes, type Entry } from './entry.js'
+import { clientIdOf, type Entry } from './entry.js'
 import type { EntryLog, LogRecord } from './entry-log.js'
+import type { Evidence, EvidenceListener } from './evidence.js'
 import { Policy, type PageKind } from './policy.js'
 import { Replication, type ReplicationInit } from './replication.js'
 import { PageStore, type IngestResult } from './store.js'
-import type { PageUpdate } from './wire.js'
+import { checkedValue } from './value.js'
+import { packed, type PageUpdate } from './wire.js'
 
 /** Settings of the shared document. */
 export interface SharedDocumentInit extends ReplicationInit {
@@ -40,8 +42,8 @@ export interface SharedDocumentComponents {
 /** Hears, in batches, of new entries and of those that left the document because the fleet root does not permit them any more. */
 export type EntryListener<Body> = (entries: readonly Entry<Body>[], removed: readonly Entry<Body>[]) => void
 
-/** What an entry has besides its body: page, writer, counters and signature are below this, bytes. */
-const sealBytes = 256
+/** Headers of a record in a batch from the log. */
+const recordHeadBytes = 16
 
 /** The shared document: signed single-writer entries on pages, the same on every node sooner or later. */
 export class SharedDocument implements Startable {
@@ -55,6 +57,8 @@ export class SharedDocument implements Startable {
   readonly #author: Author
   #flushTimer: Timer | undefined
   #stopRevising: Unsubscribe | undefined
+  /** Ends the verification of what came in; a new one for each start. */
+  #abort = new AbortController()
   #open = false
 
   constructor(components: SharedDocumentComponents, init: SharedDocumentInit) {
@@ -63,9 +67,16 @@ export class SharedDocument implements Startable {
     this.#init = init
     this.#authority = components.authority ?? openAuthority
     this.#policy = new Policy(this.#authority)
-    this.#store = new PageStore(this.#policy, components.verifier ?? new SignatureVerifier(), logger)
+    this.#store = new PageStore(this.#policy, components.verifier ?? new SignatureVerifier(environment), logger)
     this.#replication = new Replication(
-      { network, environment, logger, store: this.#store, ingest: (updates) => this.#ingest(updates) },
+      {
+        network,
+        environment,
+        logger,
+        store: this.#store,
+        ingest: (updates) => this.#ingest(updates),
+        ingestBatch: (updates) => this.#ingestBatch(updates)
+      },
       init
     )
     this.#author = new Author(
@@ -94,7 +105,8 @@ export class SharedDocument implements Startable {
   /** Loads what is on disk, then takes part in the mesh. Best before the network starts: then no peer asks in vain. */
   async start(): Promise<void> {
     if (this.#open) return
-    await this.#components.log.open((record) => this.#load(record))
+    this.#abort = new AbortController()
+    await this.#load(this.#abort.signal)
     this.#author.start()
     this.#open = true
     this.#stopRevising = this.#authority.onChange(() => this.#revise())
@@ -115,6 +127,7 @@ export class SharedDocument implements Startable {
   /** Stops taking part; what was written is on disk. */
   async stop(): Promise<void> {
     this.#open = false
+    this.#abort.abort(new MurmurateError('ABORTED', 'The shared document stops'))
     this.#stopRevising?.()
     this.#flushTimer?.cancel()
     this.#flushTimer = undefined
@@ -133,7 +146,7 @@ export class SharedDocument implements Startable {
    */
   async write<Body>(kind: PageKind<Body>, page: PageId, body: Body): Promise<void> {
     if (!this.#open) throw new MurmurateError('NOT_STARTED', 'The shared document is not open')
-    await this.#author.write(this.#checked(kind, page, body))
+    await this.#author.write(checkedValue({ kind, page, body }, this.#components.keyPair.nodeId, this.#policy))
   }
 
   /**
@@ -185,27 +198,32 @@ export class SharedDocument implements Startable {
     return this.#store.page(page)?.export()
   }
 
-  /** The value in the form that others will see, or the reason why they would refuse it. */
-  #checked<Body>(kind: PageKind<Body>, page: PageId, body: Body): Value {
-    const registered = this.#policy.kindOf(page)
-    if (registered?.name !== kind.name) throw invalid(`${page} is not a page of the kind ${kind.name}`)
-    const bytes = encodeBody(page, body)
-    if (bytes.byteLength > maxEntryBytes - sealBytes) {
-      throw invalid(`The body for ${page} has ${bytes.byteLength} bytes, the limit is ${maxEntryBytes - sealBytes}`)
-    }
-    this.assertMayWrite(registered, page)
-    const writer = this.#components.keyPair.nodeId
-    const decoded = decodeBody(page, bytes, registered)
-    if (!registered.mayWrite(page, writer, decoded)) {
-      throw invalid(`This node may not write this on ${page}`)
-    }
-    return { kind: registered, page, bytes, body: decoded }
+  /**
+   * A page as a Yjs document that follows it, for whatever reads Yjs; undefined when there is no such page. It is destroyed when
+   * entries leave the page or are replaced at their clock: then ask for another one. What is written to it goes nowhere.
+   */
+  view(page: PageId): Doc | undefined {
+    return this.#store.page(page)?.view()
   }
 
-  #load({ page, update }: LogRecord): void {
-    const { entries } = this.#store.ingest([{ page, update }])
-    this.#author.loaded(entries)
-    this.#emit(entries)
+  /** What proves that writers signed two values for one clock, as far as this process has met it; at most 64. */
+  evidence(): readonly Evidence[] {
+    return this.#store.evidence()
+  }
+
+  /** Hears of new evidence; `isEvidence` verifies it anywhere. */
+  onEvidence(listener: EvidenceListener): Unsubscribe {
+    return this.#store.onEvidence(listener)
+  }
+
+  async #load(signal: AbortSignal): Promise<void> {
+    const records: LogRecord[] = []
+    await this.#components.log.open((record) => records.push(record))
+    for (const batch of packed(records, ({ update }) => update.byteLength + recordHeadBytes)) {
+      const { entries } = await this.#store.ingestBatch(batch, signal)
+      this.#author.loaded(entries)
+      this.#emit(entries)
+    }
   }
 
   /** Another fleet root: some of what is here may not stay, and some of what was left out may be had from the peers. */
@@ -215,9 +233,18 @@ export class SharedDocument implements Startable {
     this.#replication.askAgain()
   }
 
+  /** At once, because gossip asks for its verdict. */
   #ingest(updates: readonly PageUpdate[]): IngestResult | undefined {
-    if (!this.#open) return undefined
-    const result = this.#store.ingest(updates)
+    return this.#open ? this.#took(this.#store.ingest(updates)) : undefined
+  }
+
+  /** Resolves when the peer may send more. */
+  async #ingestBatch(updates: readonly PageUpdate[]): Promise<IngestResult | undefined> {
+    const { signal } = this.#abort
+    return this.#open ? this.#took(await this.#store.ingestBatch(updates, signal)) : undefined
+  }
+
+  #took(result: IngestResult): IngestResult {
     for (const update of result.updates) this.#components.log.enqueue(update)
     if (result.updates.length > 0) this.#flushSoon()
     this.#author.received(result.entries)
@@ -239,27 +266,5 @@ export class SharedDocument implements Startable {
       this.#flushTimer = undefined
       this.#author.run()
     })
-  }
-}
-
-function invalid(message: string): MurmurateError {
-  return new MurmurateError('INVALID_REQUEST', message)
-}
-
-function encodeBody(page: PageId, body: unknown): Uint8Array {
-  try {
-    return encode(body)
-  } catch (cause) {
-    throw new MurmurateError('INVALID_REQUEST', `The body for ${page} cannot be encoded: ${messageOf(cause)}`, {
-      cause
-    })
-  }
-}
-
-function decodeBody(page: PageId, bytes: Uint8Array, kind: PageKind): unknown {
-  try {
-    return decode(bytes, kind.schema, { maxBytes: maxEntryBytes, what: `The body for ${page}` })
-  } catch (cause) {
-    throw new MurmurateError('INVALID_REQUEST', messageOf(cause), { cause })
   }
 }

@@ -12,8 +12,8 @@ export interface SyncComponents {
   readonly random: Random
   readonly store: PageStore
   readonly knowledge: Knowledge
-  /** Takes what the peer sent; undefined when nothing is taken at the moment. */
-  readonly ingest: (updates: readonly PageUpdate[]) => IngestResult | undefined
+  /** Takes what the peer sent, and only then more; undefined when nothing is taken at the moment. */
+  readonly ingest: (updates: readonly PageUpdate[]) => Promise<IngestResult | undefined>
   /** A peer that says nothing or takes nothing for this long is given up, ms. */
   readonly silenceMs: number
 }
@@ -44,9 +44,9 @@ export abstract class Side {
     this.round = new Round({ channel, clock, silenceMs, signal })
   }
 
-  protected take({ items }: MessageOf<'updates'>): void {
+  protected async take({ items }: MessageOf<'updates'>): Promise<void> {
     this.expected.take(items)
-    const result = this.components.ingest(items)
+    const result = await this.components.ingest(items)
     if (result?.gap === true) throw malformed('an entry that begins above what was known')
     this.moved += result?.entries.length ?? 0
   }

@@ -26,7 +26,7 @@ export interface SynchroniserComponents {
   readonly knowledge: Knowledge
   readonly conduct: Conduct
   /** Takes what a peer sent; undefined when nothing is taken at the moment. */
-  readonly ingest: (updates: readonly PageUpdate[], sender: NodeId) => IngestResult | undefined
+  readonly ingest: (updates: readonly PageUpdate[], sender: NodeId) => Promise<IngestResult | undefined>
 }
 
 /** Settings of anti-entropy. */

@@ -17,9 +17,10 @@
  * https://github.com/yjs/yjs/blob/main/src/utils/encoding.js and src/structs/Item.js
  */
 import { MurmurateError } from '../core/errors.js'
+import { ByteReader, ByteWriter } from './byte-stream.js'
 
-/** The name of the one root map of every page. */
-export const rootName = 'entries'
+/** The name of the one root map of every page. Short, because it stands in the first value of every writer. */
+export const rootName = 'e'
 
 /** Yjs content kinds that occur in pages. */
 const deletedKind = 1
@@ -56,7 +57,7 @@ export interface Chain {
  * @throws MurmurateError `MALFORMED` for anything but well-formed chains; counts are checked before anything is allocated
  */
 export function parseUpdate(update: Uint8Array): Chain[] {
-  const reader = new Reader(update)
+  const reader = new ByteReader(update, 'The page update')
   const chains: Chain[] = []
   // The smallest client block has 3 varuints and one struct of 3 bytes.
   for (let left = reader.count(6); left > 0; left--) chains.push(readChain(reader))
@@ -65,7 +66,7 @@ export function parseUpdate(update: Uint8Array): Chain[] {
   return chains
 }
 
-function readChain(reader: Reader): Chain {
+function readChain(reader: ByteReader): Chain {
   let structs = reader.count(3)
   const client = reader.varuint()
   const start = addClock(reader.varuint(), 0)
@@ -92,7 +93,7 @@ function readChain(reader: Reader): Chain {
 }
 
 /** Checks that a value overwrites the one before it; returns the map key of the first value of a client. */
-function readPosition(reader: Reader, info: number, client: number, clock: number): string | undefined {
+function readPosition(reader: ByteReader, info: number, client: number, clock: number): string | undefined {
   if ((info & hasRightOrigin) !== 0) throw malformed('a right origin')
   if (clock === 0) {
     if ((info & hasOrigin) !== 0 || (info & hasMapKey) === 0) throw malformed('a first value without a map key')
@@ -111,7 +112,7 @@ function addClock(clock: number, length: number): number {
   return sum
 }
 
-function skipDeleteSet(reader: Reader): void {
+function skipDeleteSet(reader: ByteReader): void {
   for (let clients = reader.count(2); clients > 0; clients--) {
     reader.varuint()
     for (let ranges = reader.count(2); ranges > 0; ranges--) {
@@ -125,71 +126,16 @@ function malformed(what: string): MurmurateError {
   return new MurmurateError('MALFORMED', `The page update contains ${what}`)
 }
 
-/** Reads within bounds; every overrun is `MALFORMED`. */
-class Reader {
-  readonly #bytes: Uint8Array
-  #at = 0
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes
-  }
-
-  byte(): number {
-    const byte = this.#bytes[this.#at]
-    if (byte === undefined) throw malformed('less than it announces')
-    this.#at += 1
-    return byte
-  }
-
-  /** An unsigned integer below 2^53, 7 bits a byte, lowest first. */
-  varuint(): number {
-    let value = 0
-    for (let factor = 1; factor <= 2 ** 49; factor *= 128) {
-      const byte = this.byte()
-      value += (byte & 0x7f) * factor
-      if (byte < 0x80) {
-        if (!Number.isSafeInteger(value)) break
-        return value
-      }
-    }
-    throw malformed('a number above 2^53')
-  }
-
-  /** A number of things of at least `smallest` bytes each, so never more than the remaining bytes can hold. */
-  count(smallest: number): number {
-    const count = this.varuint()
-    if (count * smallest > this.#bytes.byteLength - this.#at) throw malformed('a count above its size')
-    return count
-  }
-
-  bytes(): Uint8Array {
-    const length = this.count(1)
-    const view = this.#bytes.subarray(this.#at, this.#at + length)
-    this.#at += length
-    return view
-  }
-
-  string(maxBytes: number): string {
-    const bytes = this.bytes()
-    if (bytes.byteLength > maxBytes) throw malformed('a name that is too long')
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
-  }
-
-  end(): void {
-    if (this.#at !== this.#bytes.byteLength) throw malformed('trailing bytes')
-  }
-}
-
 /** Writes chains as one update that `Y.applyUpdate` of any Yjs understands. */
 export function writeUpdate(chains: readonly Chain[]): Uint8Array {
-  const writer = new Writer(chains.reduce((sum, chain) => sum + chain.value.byteLength + 128, 8))
+  const writer = new ByteWriter(chains.reduce((sum, chain) => sum + chain.value.byteLength + 128, 8))
   writer.varuint(chains.length)
   for (const chain of chains) writeChain(writer, chain)
   writer.varuint(0)
   return writer.done()
 }
 
-function writeChain(writer: Writer, chain: Chain): void {
+function writeChain(writer: ByteWriter, chain: Chain): void {
   const overwritten = chain.seq - chain.start
   writer.varuint(overwritten > 0 ? 2 : 1)
   writer.varuint(chain.client)
@@ -202,7 +148,7 @@ function writeChain(writer: Writer, chain: Chain): void {
   writer.bytes(chain.value)
 }
 
-function writePosition(writer: Writer, chain: Chain, clock: number, kind: number): void {
+function writePosition(writer: ByteWriter, chain: Chain, clock: number, kind: number): void {
   writer.byte(kind | hasMapKey | (clock > 0 ? hasOrigin : 0))
   if (clock > 0) {
     writer.varuint(chain.client)
@@ -213,34 +159,4 @@ function writePosition(writer: Writer, chain: Chain, clock: number, kind: number
   writer.varuint(1)
   writer.bytes(Buffer.from(rootName))
   writer.bytes(Buffer.from(chain.key))
-}
-
-class Writer {
-  readonly #buffer: Uint8Array
-  #at = 0
-
-  /** @param capacity - an upper bound of what will be written */
-  constructor(capacity: number) {
-    this.#buffer = new Uint8Array(capacity)
-  }
-
-  byte(value: number): void {
-    this.#buffer[this.#at++] = value
-  }
-
-  varuint(value: number): void {
-    let rest = value
-    for (; rest >= 128; rest = Math.floor(rest / 128)) this.byte((rest % 128) | 0x80)
-    this.byte(rest)
-  }
-
-  bytes(value: Uint8Array): void {
-    this.varuint(value.byteLength)
-    this.#buffer.set(value, this.#at)
-    this.#at += value.byteLength
-  }
-
-  done(): Uint8Array {
-    return this.#buffer.subarray(0, this.#at)
-  }
 }

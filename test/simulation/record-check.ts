@@ -1,7 +1,7 @@
 /** What must hold after a run, and what to say when it does not. */
 import { parseNodeId, type PageId } from '../../src/core/ids.js'
 import { SignatureVerifier } from '../../src/identity/signature.js'
-import { openEntry, verifyEntry, type Entry } from '../../src/record/entry.js'
+import { claimOf, openEntry, type Entry } from '../../src/record/entry.js'
 import { parseUpdate } from '../../src/record/yjs-update.js'
 import type { RecordNode } from '../unit/record/mesh.js'
 import { kindOf, kinds } from './pages.js'
@@ -42,8 +42,8 @@ function unsigned(node: RecordNode): string[] {
   return pagesOf(node).flatMap((page) => {
     const chains = parseUpdate(node.document.export(page) ?? new Uint8Array(2))
     const forged = chains.filter(({ key, seq, value }) => {
-      const position = { page, writer: parseNodeId(key), seq }
-      return !verifyEntry(verifier, position, openEntry(value))
+      const claim = claimOf({ page, writer: parseNodeId(key), seq }, openEntry(value))
+      return !verifier.verify(claim.signer, claim.domain, claim.message, claim.signature)
     })
     return forged.map(({ key }) => `nobody signed what ${key} is said to have written on ${page}`)
   })

@@ -12,6 +12,11 @@ const maxAnswers = 200_000
 export class MemoVerifier extends SignatureVerifier {
   readonly #answers = new Map<string, boolean>()
 
+  constructor() {
+    // On threads, the order of the answers would depend on their speed.
+    super({ isSequential: true })
+  }
+
   override verify(signer: NodeId, domain: SignatureDomain, message: Uint8Array, signature: Uint8Array): boolean {
     if (signature.byteLength !== signatureBytes) return false
     const hash = createHash('sha256').update(`${domain} ${signer} `).update(signature).update(message)

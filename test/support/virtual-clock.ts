@@ -171,5 +171,5 @@ export function virtualEnvironment(
   seed: number,
   options: VirtualClockOptions = {}
 ): Environment & { readonly clock: VirtualClock } {
-  return { clock: new VirtualClock(options), random: seededRandom(seed) }
+  return { clock: new VirtualClock(options), random: seededRandom(seed), isSequential: true }
 }

@@ -1,4 +1,4 @@
-import { verifyAsync, signAsync } from '@noble/ed25519'
+import { Point, signAsync, verifyAsync } from '@noble/ed25519'
 import { expect, test } from 'vitest'
 import type { NodeId } from '../../../src/core/ids.js'
 import { ephemeralKeyPair, keyPairFromSeed } from '../../../src/identity/keypair.js'
@@ -87,9 +87,89 @@ test.each(weakKeys)('[ID-7] the weak key %s is refused', (text) => {
   expect(new SignatureVerifier().verify(nodeIdOf(hex(text)), entryDomain, random.bytes(4), forged)).toBe(false)
 })
 
-test('a point that is not on the curve is no key', () => {
-  expect(caught(() => assertStrictPublicKey(hex(`02${'00'.repeat(31)}`)))?.code).toBe('MALFORMED')
-  expect(caught(() => assertStrictPublicKey(new Uint8Array(31)))?.code).toBe('MALFORMED')
+test('a point that is not on the curve verifies nothing, and other lengths are no keys', () => {
+  const offCurve = hex(`02${'00'.repeat(31)}`)
+  expect(new SignatureVerifier().verify(nodeIdOf(offCurve), entryDomain, random.bytes(4), new Uint8Array(64))).toBe(
+    false
+  )
+  for (const length of [0, 31, 33]) {
+    expect(caught(() => assertStrictPublicKey(new Uint8Array(length)))?.code).toBe('MALFORMED')
+  }
+})
+
+/** What the curve itself says of a key. */
+function isStrictByNoble(key: Uint8Array): boolean | 'off the curve' {
+  try {
+    return !Point.fromBytes(key, false).isSmallOrder()
+  } catch {
+    try {
+      // With ZIP 215's rules a second encoding of a point is a point.
+      Point.fromBytes(key, true)
+      return false
+    } catch {
+      return 'off the curve'
+    }
+  }
+}
+
+test('[ID-7] the check of the bytes says what noble computes, for points of every order and every second encoding', async () => {
+  const torsion = Point.fromBytes(hex('26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05'))
+  const honest = await Promise.all(Array.from({ length: 20 }, () => ephemeralKeyPair(random)))
+  const points = honest.map(({ publicKey }) => Point.fromBytes(publicKey))
+  const keys = [
+    ...weakKeys.map(hex),
+    ...points.map((point) => point.toBytes()),
+    // Of mixed order: a point of the main group and one of small order together.
+    ...points.map((point, at) => point.add(torsion.multiply(BigInt((at % 7) + 1), false)).toBytes()),
+    ...Array.from({ length: 8 }, (_, at) => (at === 0 ? Point.ZERO : torsion.multiply(BigInt(at), false)).toBytes()),
+    // The 19 numbers from p to 2^255 - 1 are the second encodings, with either sign of x; and those just below p.
+    ...[0x7f, 0xff].flatMap((top) =>
+      Array.from({ length: 40 }, (_, at) => Uint8Array.of(0xff - at, ...new Uint8Array(30).fill(0xff), top))
+    ),
+    ...Array.from({ length: 200 }, () => random.bytes(32))
+  ]
+  const verdicts = new Set<boolean | string>()
+  for (const key of keys) {
+    const expected = isStrictByNoble(key)
+    const isTaken = caught(() => assertStrictPublicKey(key)) === undefined
+    verdicts.add(expected)
+    if (expected !== 'off the curve') expect(isTaken, Buffer.from(key).toString('hex')).toBe(expected)
+    else
+      expect(new SignatureVerifier().verify(nodeIdOf(key), entryDomain, random.bytes(4), new Uint8Array(64))).toBe(
+        false
+      )
+  }
+  expect(verdicts.size).toBe(3)
+})
+
+test('[ID-6] many claims at once have the verdicts of one by one, in order', async () => {
+  const pairs = await Promise.all(Array.from({ length: 10 }, () => ephemeralKeyPair(random)))
+  const claims = Array.from({ length: 700 }, (_, at) => {
+    const pair = pairs[at % 10] ?? expect.unreachable()
+    const message = random.bytes(30)
+    const signature = sign(pair, entryDomain, at % 7 === 0 ? random.bytes(30) : message)
+    return {
+      signer: pair.nodeId,
+      domain: entryDomain,
+      message,
+      signature: at % 11 === 0 ? signature.slice(1) : signature
+    }
+  })
+  const verdicts = await new SignatureVerifier({ capacity: 4 }).verifyAll(claims)
+  expect(verdicts).toEqual(claims.map((_, at) => at % 7 !== 0 && at % 11 !== 0))
+})
+
+test('many claims at once are given up when the signal says so', async () => {
+  const pair = await ephemeralKeyPair(random)
+  const message = random.bytes(30)
+  const claim = { signer: pair.nodeId, domain: entryDomain, message, signature: sign(pair, entryDomain, message) }
+  const abort = new AbortController()
+  const verifying = new SignatureVerifier().verifyAll(
+    Array.from({ length: 5000 }, () => claim),
+    abort.signal
+  )
+  abort.abort(new Error('enough'))
+  await expect(verifying).rejects.toThrow('enough')
 })
 
 test('[ID-8] a signature made for one purpose is worth nothing for another', async () => {
@@ -114,7 +194,7 @@ test("verify is false, and does not throw, for another's key, another message, a
 })
 
 test('it remembers only so many keys and still verifies the rest', async () => {
-  const verifier = new SignatureVerifier(2)
+  const verifier = new SignatureVerifier({ capacity: 2 })
   const pairs = await Promise.all(Array.from({ length: 5 }, () => ephemeralKeyPair(random)))
   for (const pair of [...pairs, ...pairs]) {
     expect(verifier.verify(pair.nodeId, entryDomain, pair.publicKey, sign(pair, entryDomain, pair.publicKey))).toBe(

@@ -20,7 +20,10 @@ afterEach(async () => {
 
 const pathOf = (number: number): string => join(directory, `${number}`, 'log')
 const nodeOf = (mesh: Mesh<typeof systemEnvironment>, number: number): Promise<RecordNode> =>
-  mesh.node(number, { log: new RecordLog(pathOf(number)), init: { gossipTickMs: 5, compactAboveBytes: 20_000 } })
+  mesh.node(number, {
+    log: new RecordLog(pathOf(number), new Uint8Array(32)),
+    init: { gossipTickMs: 5, compactAboveBytes: 20_000 }
+  })
 
 test('[REC-34] two nodes with real logs agree, and keep everything over a restart with a torn last frame', async () => {
   const mesh = new Mesh(systemEnvironment)

@@ -1,16 +1,11 @@
 import { expect, test } from 'vitest'
-import { encode } from '../../../src/core/codec.js'
-import { storedEntry } from '../../../src/record/admission.js'
-import type { StoredEntry } from '../../../src/record/page.js'
-import { entriesOf, Pair, trustingStore } from './large.js'
+import { entriesOf, Pair, trustingStore, valueOf, type PlacedEntry } from './large.js'
 
 /** Two values of one writer for one clock; the second one stays. */
-function fork(): readonly [StoredEntry, StoredEntry] {
+function fork(): readonly [PlacedEntry, PlacedEntry] {
   const [first] = entriesOf(0, 1, 5)
   if (first === undefined) return expect.unreachable()
-  const entry = { ...first.entry, epoch: 2 }
-  const value = encode([2, 1000, encode({ text: 'later' }), new Uint8Array(64)])
-  return [first, storedEntry(entry, first.client, value)]
+  return [first, { ...first, value: valueOf({ epoch: 2, text: 'later', signature: new Uint8Array(64) }) }]
 }
 
 test('[REC-17] a round finds two values for one clock, whichever side has the one that stays', async () => {
@@ -23,6 +18,6 @@ test('[REC-17] a round finds two values for one clock, whichever side has the on
     const pair = await Pair.of(trustingStore(others, [here]), trustingStore(others, [there]))
     await pair.round()
     expect(pair.areEqual).toBe(true)
-    expect(pair.stores[0].entryOf(winner.entry.page, winner.client)?.epoch).toBe(2)
+    expect(pair.stores[0].entryOf(winner.page, winner.client)?.epoch).toBe(2)
   }
 })

@@ -1,15 +1,13 @@
 import { expect, test } from 'vitest'
 import { parsePageId, type PageId } from '../../../src/core/ids.js'
-import { storedEntry } from '../../../src/record/admission.js'
 import { clientIdOf } from '../../../src/record/entry.js'
-import type { StoredEntry } from '../../../src/record/page.js'
 import { maxMessageBytes } from '../../../src/record/wire.js'
-import { entriesOf, Pair, trustingStore } from './large.js'
+import { entriesOf, Pair, trustingStore, type PlacedEntry } from './large.js'
 import { agree, deaf, started, textsOf, virtualMesh, write } from './mesh.js'
 
 /** The same writers, all on one page. */
-function onOnePage(entries: readonly StoredEntry[], page: PageId): StoredEntry[] {
-  return entries.map(({ entry, value }) => storedEntry({ ...entry, page }, clientIdOf(page, entry.writer), value))
+function onOnePage(entries: readonly PlacedEntry[], page: PageId): PlacedEntry[] {
+  return entries.map((entry) => ({ ...entry, page, client: clientIdOf(page, entry.writer) }))
 }
 
 test('[REC-46] a page of 14 000 writers meets one of a few: messages stay small, and both get everything', async () => {

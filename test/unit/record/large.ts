@@ -4,7 +4,6 @@ import type { PageId } from '../../../src/core/ids.js'
 import { SignatureVerifier } from '../../../src/identity/signature.js'
 import { nodeIdOf } from '../../../src/identity/node-id.js'
 import { MemoryHub, MemoryNetwork } from '../../../src/net/memory-network.js'
-import { storedEntry } from '../../../src/record/admission.js'
 import { answerSync, initiateSync, syncProtocol } from '../../../src/record/anti-entropy.js'
 import { bucketPage } from '../../../src/record/bucket.js'
 import { DeclinedBook } from '../../../src/record/declined.js'
@@ -13,7 +12,7 @@ import { Knowledge } from '../../../src/record/knowledge.js'
 import type { StoredEntry } from '../../../src/record/page.js'
 import type { RoundResult, SyncComponents } from '../../../src/record/side.js'
 import type { PageStore } from '../../../src/record/store.js'
-import { maxMessageBytes, type PageUpdate } from '../../../src/record/wire.js'
+import { maxMessageBytes } from '../../../src/record/wire.js'
 import { writeUpdate } from '../../../src/record/yjs-update.js'
 import { virtualEnvironment, type VirtualClock } from '../../support/virtual-clock.js'
 import { makeStore } from './fixtures.js'
@@ -29,7 +28,7 @@ class TrustingVerifier extends SignatureVerifier {
 }
 
 /** Entries of the writers with these numbers, at this clock. Their signatures are not good: for stores that trust everybody. */
-export function entriesOf(first: number, count: number, seq: number): StoredEntry[] {
+export function entriesOf(first: number, count: number, seq: number): PlacedEntry[] {
   return Array.from({ length: count }, (_, at) => {
     const writer = nodeIdOf(
       createHash('sha256')
@@ -40,18 +39,30 @@ export function entriesOf(first: number, count: number, seq: number): StoredEntr
     const signature = createHash('sha512')
       .update(`${first + at} ${seq}`)
       .digest()
-    const value = encode([1, 1000, encode({ text }), new Uint8Array(signature)])
-    return storedEntry({ page, writer, seq, epoch: 1, issuedAt: 1000, body: { text } }, clientIdOf(page, writer), value)
+    return { page, writer, seq, client: clientIdOf(page, writer), value: valueOf({ epoch: 1, text, signature }) }
   })
 }
 
+/** An entry and the page that it is for. */
+export type PlacedEntry = StoredEntry & { readonly page: PageId }
+
+/** A value with any signature. */
+export function valueOf(content: {
+  readonly epoch: number
+  readonly text: string
+  readonly signature: Uint8Array
+}): Uint8Array {
+  // 0xe8 0x07 is 1000, when it was issued.
+  return Uint8Array.of(...content.signature, content.epoch, 0xe8, 0x07, ...encode({ text: content.text }))
+}
+
 /** A store that trusts everybody and holds these entries. */
-export function trustingStore(...entries: readonly (readonly StoredEntry[])[]): PageStore {
+export function trustingStore(...entries: readonly (readonly PlacedEntry[])[]): PageStore {
   const store = makeStore(undefined, new TrustingVerifier())
   for (const group of entries) {
     const byPage = new Map<PageId, StoredEntry[]>()
     for (const stored of group) {
-      const { page } = stored.entry
+      const { page } = stored
       byPage.set(page, byPage.get(page) ?? [])
       byPage.get(page)?.push(stored)
     }
@@ -61,10 +72,9 @@ export function trustingStore(...entries: readonly (readonly StoredEntry[])[]): 
 }
 
 /** Bytes of entries as their writers would gossip them. */
-export function bytesOf(entries: readonly StoredEntry[]): number {
+export function bytesOf(entries: readonly PlacedEntry[]): number {
   const sizes = entries.map(
-    ({ client, entry, value }) =>
-      writeUpdate([{ client, start: entry.seq, seq: entry.seq, value, key: entry.writer }]).byteLength
+    ({ client, seq, writer, value }) => writeUpdate([{ client, start: seq, seq, value, key: writer }]).byteLength
   )
   return sizes.reduce((sum, size) => sum + size, 0)
 }
@@ -154,10 +164,10 @@ export class Pair {
     const store = this.stores[side]
     const { clock, random } = this.environment
     const knowledge = new Knowledge(store, this.#declined[side])
-    const ingest = (updates: readonly PageUpdate[]): ReturnType<typeof store.ingest> => {
+    const ingest: SyncComponents['ingest'] = (updates) => {
       const result = store.ingest(updates)
       this.#declined[side].add(result.declined)
-      return result
+      return Promise.resolve(result)
     }
     return { clock, random, store, knowledge, silenceMs: 10_000, ingest }
   }

@@ -15,6 +15,7 @@ interface FileMethods {
   appendFile(data: Uint8Array): Promise<void>
 }
 
+const key = new Uint8Array(32).fill(7)
 let directory: string
 let path: string
 /** What all open files share; its methods are replaced to make the disk fail. */
@@ -41,7 +42,7 @@ const numbers = (records: readonly LogRecord[]): number[] => records.map(({ page
 
 async function opened(at = path): Promise<{ log: RecordLog; loaded: LogRecord[] }> {
   const loaded: LogRecord[] = []
-  const log = new RecordLog(at)
+  const log = new RecordLog(at, key)
   await log.open((found) => loaded.push(found))
   return { log, loaded }
 }
@@ -70,7 +71,7 @@ test('[REC-20] what was flushed is there again, in order; files are private', as
   expect((await stat(path)).mode & 0o777).toBe(0o600)
   expect((await stat(path)).size).toBe(log.size)
   const again = await opened()
-  expect(again.loaded).toEqual([record(1), record(2), record(3)])
+  expect(again.loaded).toEqual([1, 2, 3].map((number) => ({ ...record(number), isVerified: true })))
   await again.log.close()
   await log.close()
 })
@@ -80,12 +81,12 @@ test('close writes what is queued; it is harmless twice and when never opened', 
   log.enqueue(record(1))
   await log.close()
   await log.close()
-  await new RecordLog(path).close()
+  await new RecordLog(path, key).close()
   expect(await contents()).toEqual([1])
 })
 
 test('a log that is not open acknowledges nothing', async () => {
-  const log = new RecordLog(path)
+  const log = new RecordLog(path, key)
   log.enqueue(record(1))
   await expect(log.flush()).rejects.toMatchObject({ code: 'NOT_STARTED' })
 })
@@ -251,7 +252,7 @@ test('records that are flushed together share a sync', async () => {
 
 test('a place that cannot be written is DATA_DIR_UNREADABLE', async () => {
   await writeFile(join(directory, 'file'), '')
-  const log = new RecordLog(join(directory, 'file', 'log'))
+  const log = new RecordLog(join(directory, 'file', 'log'), key)
   await expect(log.open(() => {})).rejects.toMatchObject({ code: 'DATA_DIR_UNREADABLE' })
 })
 

@@ -36,8 +36,8 @@ test('[REC-9] an export opens in a stock Yjs document, which reads all entries',
   Y.applyUpdate(doc, page.export())
   const map = doc.getMap<Uint8Array>(rootName)
   expect(map.size).toBe(3)
-  for (const { entry, value } of page.stored()) {
-    const read = map.get(entry.writer)
+  for (const { writer, value } of page.stored()) {
+    const read = map.get(writer)
     expect(read).toEqual(value)
     expect(openEntry(read ?? new Uint8Array()).epoch).toBe(0)
   }
@@ -100,4 +100,27 @@ test('two values for one clock are noticed by their tags, and the page can still
   const after = new Y.Doc()
   Y.applyUpdate(after, a.page.export())
   expect(after.getMap(rootName).get(pair.nodeId)).toEqual(chainOf(pair, { seq: 4 }).value)
+})
+
+test('[REC-9] a view is a Yjs document that follows its page; when Yjs cannot follow, it ends and there is another', async () => {
+  const [one, two] = [await keyPairOf(0), await keyPairOf(1)]
+  const { page, store } = storeWith([updateOf(one, { seq: 3 })])
+  const view = page.view()
+  let destroyed = 0
+  view.on('destroy', () => destroyed++)
+  for (const [pair, seq] of [
+    [two, 0],
+    [one, 7],
+    [two, 1]
+  ] as const) {
+    store.ingest([{ page: page.id, update: updateOf(pair, { seq, start: Math.min(seq, 4) }) }])
+    expect(page.view()).toBe(view)
+    expect(view.getMap(rootName).get(pair.nodeId)).toEqual(chainOf(pair, { seq }).value)
+    expect([view.store.pendingStructs, view.store.pendingDs]).toEqual([null, null])
+  }
+  expect(destroyed).toBe(0)
+  store.ingest([{ page: page.id, update: updateOf(one, { seq: 7, epoch: 1 }) }])
+  expect(destroyed).toBe(1)
+  expect(page.view()).not.toBe(view)
+  expect(page.view().getMap(rootName).get(one.nodeId)).toEqual(chainOf(one, { seq: 7, epoch: 1 }).value)
 })

@@ -1,14 +1,13 @@
 import { expect, test } from 'vitest'
-import type { StoredEntry } from '../../../src/record/page.js'
 import type { PageStore } from '../../../src/record/store.js'
-import { bytesOf, entriesOf, Pair, trustingStore } from './large.js'
+import { bytesOf, entriesOf, Pair, trustingStore, type PlacedEntry } from './large.js'
 
 const writerCount = 10_000
 const before = entriesOf(0, writerCount, 3)
 /** One in a hundred on each side, over all buckets. */
 const [here, there] = [entriesOf(0, 100, 4), entriesOf(100, 100, 4)]
 
-const storeAfter = (changed: readonly StoredEntry[]): PageStore => trustingStore(before, changed)
+const storeAfter = (changed: readonly PlacedEntry[]): PageStore => trustingStore(before, changed)
 
 test('[REC-51] a round between equal documents of 10 000 writers costs less than 200 bytes', async () => {
   const pair = await Pair.of(storeAfter([]), storeAfter([]))
