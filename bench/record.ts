@@ -16,6 +16,7 @@ import type { Ingest, Loaded, RecordCalls } from './support/record-process.js'
 import { measurePropagation, type Propagation } from './support/record-propagation.js'
 import { measureSize } from './support/record-size.js'
 import { median, rounded } from './support/usage.js'
+import { measureVerdict } from './support/verdict.js'
 
 const models = 5
 /** Entries on the page whose size is taken: as many as a bucket of the largest mesh has. */
@@ -82,7 +83,7 @@ async function speeds({ nodes, rounds, directory }: Options): Promise<Figures> {
     ingests.push(await inProcess((child) => child.call('ingest', join(directory, `ingest-${round}`, 'log'), nodes)))
     await inProcess(async (child) => {
       loads.push(await child.call('load', path))
-      updates.push(await child.call('updates', nodes, 1000))
+      updates.push(await child.call('updates', nodes, 1000, round + 2))
     })
   }
   const of = <Item>(items: readonly Item[], read: (item: Item) => number, digits = 0): number =>
@@ -96,6 +97,7 @@ async function speeds({ nodes, rounds, directory }: Options): Promise<Figures> {
       ceilingCpuUs: of(ingests, ({ ceilingCpuUs }) => ceilingCpuUs, 1),
       duplicatePerSecond: of(ingests, ({ duplicatePerSecond }) => duplicatePerSecond)
     },
+    eventToVerdictUs: rounded(measureVerdict({ nodes, models }).eventToVerdictUs, 1),
     updateUs: of(updates, (micros) => micros, 1),
     bareVerifyUs: of(loads, ({ verifyUs }) => verifyUs, 1),
     heapMb: of(loads, ({ heapMb, externalMb }) => heapMb + externalMb, 1),
