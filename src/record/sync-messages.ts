@@ -1,5 +1,5 @@
 /**
- * The messages of a round of anti-entropy, all of them DAG-CBOR of at most 256 KiB; `docs/protocols.md` has the grammar.
+ * The messages of a round of anti-entropy, all of them DAG-CBOR of at most 256 KiB; `docs/record.md` has the grammar.
  *
  * Lists go on over several messages; `last` is true in the last one. Pages of a list come in ascending order, and what belongs
  * to one page too, so that nothing can come twice: the one who reads need not remember what it has seen.

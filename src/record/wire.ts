@@ -1,5 +1,5 @@
 /**
- * The sizes of the record's messages, and the one that it gossips. All of them are DAG-CBOR; `docs/protocols.md` has the
+ * The sizes of the record's messages, and the one that it gossips. All of them are DAG-CBOR; `docs/record.md` has the
  * grammar, `sync-messages.ts` those of a round.
  *
  * Goals: every message bounded, every list checked before it is used; page updates are plain Yjs V1 updates.

@@ -86,10 +86,10 @@ test('[REC-7] the client id depends on writer and page alone, fits 53 bits and i
   expect(Math.max(...ids)).toBeGreaterThan(2 ** 50)
 })
 
-test('[REC-7] the client id is what docs/protocols.md says', () => {
+test('[REC-7] the client id is what docs/record.md says', () => {
   expect(pair.nodeId).toBe('12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5')
   expect(clientIdOf(notePage, pair.nodeId)).toBe(1475481716805949)
-  const text = readText('docs/protocols.md')
+  const text = readText('docs/record.md')
   expect(text).toContain(pair.nodeId)
   expect(text).toContain('1475481716805949')
 })
