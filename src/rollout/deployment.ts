@@ -52,6 +52,8 @@ export class Deployment {
   readonly #components: DeploymentComponents
   readonly #init: DeploymentInit
   #recorded: Promise<void> = Promise.resolve()
+  /** The release that this process loaded last. */
+  #loaded: Cid | undefined
 
   constructor(model: ModelId, runtime: GuardedRuntime, components: DeploymentComponents, init: DeploymentInit) {
     this.#model = model
@@ -63,6 +65,15 @@ export class Deployment {
   /** This node's status of the model. */
   get status(): StatusBody {
     return this.#components.tracker.ownStatus(this.#model, this.#components.self)
+  }
+
+  /**
+   * Whether this process has loaded what the status calls current. It has not when the status came back from the mesh, to a node
+   * that lost its disk.
+   */
+  get isInService(): boolean {
+    const { current } = this.status
+    return current === null || current.release === this.#loaded
   }
 
   /** Writes a step, unless nothing changes by it; one after the other, so that each begins where the last one ended. */
@@ -178,6 +189,7 @@ export class Deployment {
     try {
       await this.record({ phase: 'loading' })
       await this.#load(intent.version, variant.id, artifact, stop)
+      this.#loaded = intent.release
       await this.record({ phase: 'verifying' })
       await this.#soak(stop)
       const current = { version: intent.version, variant: variant.id, release: intent.release }
@@ -224,6 +236,7 @@ export class Deployment {
       )
     }
     await this.#load(current.version, current.variant, artifact, signal)
+    this.#loaded = current.release
     await this.#runtime.check(signal)
   }
 

@@ -72,6 +72,11 @@ export class ModelWorker {
     this.#begin()
   }
 
+  /** The status of this node changed, perhaps because its own word came back from the mesh. */
+  statusChanged(): void {
+    if (this.#running === undefined && !this.#deployment.isInService) this.wake()
+  }
+
   /** Stops at the next safe point; what was fetched is kept. */
   async stop(): Promise<void> {
     this.#stop.abort()
@@ -114,7 +119,8 @@ export class ModelWorker {
   }
 
   async #step(): Promise<void> {
-    if (!this.#isRestored) this.#isRestored = await this.#deployment.restore(this.#stop.signal)
+    if (!this.#isRestored || !this.#deployment.isInService)
+      this.#isRestored = await this.#deployment.restore(this.#stop.signal)
     if (!this.#isRestored) this.#wakeLater()
     const winner = this.#winner()
     if (winner === undefined) return
@@ -149,7 +155,9 @@ export class ModelWorker {
   #isSettled(intent: Intent): boolean {
     const { current, target, phase } = this.#deployment.status
     const isPinnedElse = intent.variant !== undefined && intent.variant !== current?.variant
-    if (current?.release === intent.release && !isPinnedElse) return phase === 'operational' || phase === 'degraded'
+    if (current?.release === intent.release && !isPinnedElse) {
+      return phase === 'degraded' || (phase === 'operational' && this.#deployment.isInService)
+    }
     return target?.rollout === intent.id && (phase === 'failed' || phase === 'rolledBack')
   }
 

@@ -35,8 +35,9 @@ export class Reconciler implements Startable {
   start(): void {
     const { tracker, registry, membership, self } = this.#components
     this.#stops = [
-      tracker.onChange((model, change) => {
+      tracker.onChange((model, change, nodes) => {
         if (change === 'rollout') this.#worker(model).wake()
+        else if (nodes.includes(self)) this.#workers.get(model)?.statusChanged()
       }),
       registry.onRelease((model) => this.#workers.get(model)?.wake()),
       // What this node can do decides whether it is meant, and by which variant.

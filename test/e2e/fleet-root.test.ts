@@ -101,7 +101,8 @@ test('[ROOT-15] [ROOT-19] on real links: roles hold, a root spreads, a revoked n
     [a, b].every((node) => names(node).join() === 'boss,plain' && node.models.versions('detector').join() === '1.0.0')
   )
   await until('one digest', () => a.digest() === b.digest())
-  await until('the revoked to notice', () => c.fleet.members().filter(({ online }) => online).length === 1)
+  // Nobody is left to ask: it believes that the others are gone once all of its patience is used up.
+  await until('the revoked to notice', () => c.fleet.members().filter(({ online }) => online).length === 1, 40_000)
   expect(await c.connect(addressOf(b)).catch(codeOf)).toBe('NETWORK_ERROR')
   expect(await b.connect(addressOf(c)).catch(codeOf)).toBe('NETWORK_ERROR')
   await a.distribution.distributeModel('detector', '1.0.0')

@@ -60,9 +60,16 @@ async function allSee(nodeId: NodeId, state: PresenceState): Promise<void> {
   await until(`all to see it ${state}`, () => here.every(({ presence }) => presence.stateOf(nodeId) === state), 20_000)
 }
 
+/** Resolves when all nodes of this process watch a node that has spoken for itself. */
+async function allWatch(nodeId: NodeId): Promise<void> {
+  const isMeasured = ({ presence }: MurmurateNode): boolean =>
+    presence.links().some(({ peer, roundTripMs }) => peer === nodeId && roundTripMs !== undefined)
+  await until('all to measure it', () => here.every(isMeasured), 20_000)
+}
+
 it('[FLEET-21] all see that a node was killed, and that it is back, with real sockets', async () => {
   const five = await startChild()
-  await allSee(five, 'alive')
+  await allWatch(five)
   child?.kill('SIGKILL')
   await allSee(five, 'failed')
   expect(here.map(({ presence }) => presence.offlineSince(five) !== undefined)).toEqual([true, true, true, true])
