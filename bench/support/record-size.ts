@@ -17,6 +17,7 @@ import { rounded } from './usage.js'
 const bodySchema = z.object({ text: z.string() })
 const kind: PageKind<z.infer<typeof bodySchema>> = {
   name: 'size',
+  maxPagesPerWriter: 1,
   schema: bodySchema,
   isPage: () => true,
   mayWrite: () => true

@@ -36,6 +36,7 @@ export const nodeSchema: z.ZodType<NodeDescription> = z.object({
 export const nodeKind: PageKind<NodeDescription> = {
   name: 'node',
   schema: nodeSchema,
+  maxPagesPerWriter: 1,
   isPage: (page) => /^node\/\d{1,2}$/.test(page),
   mayWrite: (page, writer) => isOwnBucket(page, 'node', writer)
 }

@@ -47,6 +47,7 @@ export const forgottenKind: PageKind<ForgottenList> = {
   name: 'forgotten',
   role: 'operator',
   schema: listSchema,
+  maxPagesPerWriter: 1,
   isPage: (page) => /^forgotten\/\d{1,2}$/.test(page),
   mayWrite: (page, writer, { forgotten }) =>
     isOwnBucket(page, 'forgotten', writer) && forgotten.every(({ node }) => node !== writer)

@@ -94,6 +94,7 @@ export const releaseKind: PageKind<Release> = {
   schema: releaseSchema,
   immutable: true,
   role: 'publisher',
+  maxPagesPerWriter: 4096,
   isPage: (page) => page.split('/').length === 3,
   mayWrite: (page, _writer, body) => page === releasePage(body.model, body.version)
 }

@@ -192,7 +192,11 @@ export class Author {
   /** What goes wrong with one page is noted, and is not the fault of what is written with it. */
   async #commit(writes: readonly PendingWrite[], failures: Map<PageId, unknown>): Promise<void> {
     const { log } = this.#components
-    const drafts = writes.flatMap((write) => tryAlone(failures, write.page, () => this.#seal(write)) ?? [])
+    const drafts: Draft[] = []
+    for (const write of writes) {
+      const draft = tryAlone(failures, write.page, () => this.#seal(write, drafts))
+      if (draft !== undefined) drafts.push(draft)
+    }
     for (const { update } of drafts) log.enqueue(update)
     if (drafts.length > 0) await log.flush()
     const permitted = drafts.filter(({ write: { kind, page } }) =>
@@ -213,10 +217,16 @@ export class Author {
     return true
   }
 
-  /** Signs a value for this node's next clock on its page. */
-  #seal(write: PendingWrite): Draft {
-    const { keyPair, environment } = this.#components
-    const { page, bytes } = write
+  /** Signs a value for this node's next clock on its page, with what will be written before it. */
+  #seal(write: PendingWrite, before: readonly Draft[]): Draft {
+    const { keyPair, environment, store } = this.#components
+    const { page, bytes, kind } = write
+    const begun = before.filter((draft) => draft.write.kind === kind && draft.stored.seq === 0)
+    store.quota.assertRoom(
+      kind,
+      { id: page, writer: this.#writer, client: clientIdOf(page, this.#writer) },
+      begun.length
+    )
     const client = clientIdOf(page, this.#writer)
     const position = { page, writer: this.#writer, seq: this.#nextClock(page) }
     const [epoch, issuedAt] = [this.#epoch, Math.max(0, Math.floor(environment.clock.now()))]

@@ -8,6 +8,8 @@ export interface Declined {
   readonly seq: number
   readonly valueHash: Uint8Array
   readonly reason: string
+  /** Only because its writer has as many pages of the kind as it may. */
+  readonly isSurplus?: true
 }
 
 /** Entries at most: 4096 of about 300 bytes are 1.2 MiB. */
@@ -36,9 +38,13 @@ export class DeclinedBook {
     return this.#pages.get(page)
   }
 
-  /** Adds entries; the oldest ones go when there are too many. */
+  /**
+   * Adds entries; the oldest ones go when there are too many. Not those above a quota: whoever still holds one is told of the
+   * lower pages and drops it too, and to remember what nobody holds would make two nodes look for it in each round.
+   */
   add(entries: readonly Declined[]): void {
     for (const entry of entries) {
+      if (entry.isSurplus === true) continue
       const page = this.#pages.get(entry.page) ?? new Map<number, Declined>()
       this.#pages.set(entry.page, page)
       if (!page.has(entry.client)) this.#size += 1

@@ -1,5 +1,7 @@
 import { equalBytes } from '../core/codec.js'
 import type { NodeId, PageId } from '../core/ids.js'
+import { Listeners } from '../core/listeners.js'
+import type { Logger } from '../core/logger.js'
 import { SignatureVerifier } from '../identity/signature.js'
 import { claimOf, openEntry } from './entry.js'
 
@@ -41,17 +43,31 @@ const maxEvidence = 64
 /** The evidence that this process has met: one for a page and writer, the first ones stay. */
 export class EvidenceBook {
   readonly #kept = new Map<string, Evidence>()
+  readonly #logger: Logger
+  readonly #listeners: Listeners<[evidence: Evidence]>
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+    this.#listeners = new Listeners('evidence', logger)
+  }
 
   /** Whether nothing more is to be learnt of this writer on this page. */
   isSettled(page: PageId, writer: NodeId): boolean {
     return this.#kept.size >= maxEvidence || this.#kept.has(`${page} ${writer}`)
   }
 
-  /** Keeps what is new; says whether it was. */
-  add(evidence: Evidence): boolean {
-    if (this.isSettled(evidence.page, evidence.writer)) return false
-    this.#kept.set(`${evidence.page} ${evidence.writer}`, evidence)
-    return true
+  /** Keeps what is new, and tells of it. */
+  add(evidence: Evidence): void {
+    const { page, writer, seq } = evidence
+    if (this.isSettled(page, writer)) return
+    this.#kept.set(`${page} ${writer}`, evidence)
+    this.#logger.warn(`${writer} signed two values for clock ${seq} of ${page}`)
+    this.#listeners.tell(evidence)
+  }
+
+  /** Hears of evidence when it is met. */
+  onNew(listener: EvidenceListener): () => void {
+    return this.#listeners.add(listener)
   }
 
   /** All that is kept, the oldest first. */

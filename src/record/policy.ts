@@ -18,6 +18,11 @@ export interface PageKind<Body = unknown> {
   readonly role?: Role
   /** Whether this member may have an entry with this body on this page, its role aside. */
   readonly mayWrite: (page: PageId, writer: NodeId, body: Body) => boolean
+  /**
+   * On how many pages of this kind one writer may have an entry. When there are more, those whose client ids are the highest
+   * leave, the same ones on every node: so a member can make the document no larger than this.
+   */
+  readonly maxPagesPerWriter: number
   /** Only the first value of a writer (seq 0) may exist: a second write is `CONFLICT`, or nothing when it says the same. */
   readonly immutable?: true
 }

@@ -39,7 +39,7 @@ export interface SharedDocumentComponents {
   readonly logger: Logger
 }
 
-/** Hears, in batches, of new entries and of those that left the document because the fleet root does not permit them any more. */
+/** Hears, in batches, of new entries and of those that left the document: the fleet root does not permit them any more, or their writer has too many pages. */
 export type EntryListener<Body> = (entries: readonly Entry<Body>[], removed: readonly Entry<Body>[]) => void
 
 /** Headers of a record in a batch from the log. */
@@ -141,7 +141,8 @@ export class SharedDocument implements Startable {
    * Of several writes to one page that wait together, only the last is kept. On an immutable page, writing what is there
    * does nothing.
    *
-   * @throws MurmurateError `NOT_STARTED`; `NOT_PERMITTED` when the fleet root does not let this node; `INVALID_REQUEST` when the page's kind does not allow the body; `CONFLICT` when the
+   * @throws MurmurateError `NOT_STARTED`; `NOT_PERMITTED` when the fleet root does not let this node; `INVALID_REQUEST` when the page's kind does not allow the body or
+   * this node has as many pages of the kind as one writer may; `CONFLICT` when the
    * page is immutable and this node wrote another body; `INSUFFICIENT_STORAGE` or `DATA_DIR_UNREADABLE` when the disk fails
    */
   async write<Body>(kind: PageKind<Body>, page: PageId, body: Body): Promise<void> {
@@ -220,9 +221,9 @@ export class SharedDocument implements Startable {
     const records: LogRecord[] = []
     await this.#components.log.open((record) => records.push(record))
     for (const batch of packed(records, ({ update }) => update.byteLength + recordHeadBytes)) {
-      const { entries } = await this.#store.ingestBatch(batch, signal)
+      const { entries, removed } = await this.#store.ingestBatch(batch, signal)
       this.#author.loaded(entries)
-      this.#emit(entries)
+      this.#emit(entries, removed)
     }
   }
 
@@ -248,7 +249,7 @@ export class SharedDocument implements Startable {
     for (const update of result.updates) this.#components.log.enqueue(update)
     if (result.updates.length > 0) this.#flushSoon()
     this.#author.received(result.entries)
-    this.#emit(result.entries)
+    this.#emit(result.entries, result.removed)
     return result
   }
 

@@ -6,11 +6,12 @@ import type { Unsubscribe } from '../net/network.js'
 import { decodeEntry, examine, settle, type AdmissionRules, type Candidate, type Examination } from './admission.js'
 import { updatesOf } from './chains.js'
 import type { Declined } from './declined.js'
-import { claimOf, type Entry } from './entry.js'
+import { claimOf, clientIdOf, type Entry } from './entry.js'
 import type { LogRecord } from './entry-log.js'
 import { EvidenceBook, type Evidence, type EvidenceListener } from './evidence.js'
 import { Page, type StateVector, type StoredEntry } from './page.js'
 import type { PageKind, Policy } from './policy.js'
+import { PageQuota, type Place } from './quota.js'
 import type { PageUpdate } from './wire.js'
 import { writeUpdate, type Chain } from './yjs-update.js'
 
@@ -19,6 +20,8 @@ export interface IngestResult {
   /** What was new, as it can be kept and passed on. */
   readonly updates: readonly PageUpdate[]
   readonly entries: readonly Entry[]
+  /** What left the document because its writer has lower pages of the kind, as many as it may. */
+  readonly removed: readonly Entry[]
   /** What whoever sent them is to blame for. */
   readonly refusals: readonly string[]
   /** What was left out although its writer signed it. */
@@ -35,7 +38,8 @@ interface ExaminedPage extends Examination {
 /** An `IngestResult` that grows page by page. */
 class Outcome implements IngestResult {
   readonly updates: PageUpdate[] = []
-  readonly entries: Entry[] = []
+  entries: Entry[] = []
+  readonly removed: Entry[] = []
   readonly refusals: string[] = []
   readonly declined: Declined[] = []
   gap = false
@@ -49,13 +53,17 @@ export class PageStore {
   readonly #pages = new Map<PageId, Page>()
   /** Whose entries were admitted: as many as have written. */
   readonly #writers = new Map<NodeId, NodeId>()
-  readonly #evidence = new EvidenceBook()
-  readonly #evidenceListeners = new Set<EvidenceListener>()
+  /** On how many of them each writer has entries. */
+  readonly quota = new PageQuota(this.#pages)
+  /** How often anything left the document. */
+  #removals = 0
+  readonly #evidence: EvidenceBook
 
   constructor(policy: Policy, verifier: SignatureVerifier, logger: Logger) {
     this.#policy = policy
     this.#verifier = verifier
     this.#logger = logger
+    this.#evidence = new EvidenceBook(logger)
   }
 
   /** All pages that hold an entry. */
@@ -75,7 +83,7 @@ export class PageStore {
 
   /** Takes what admission lets in, at once: for a few entries. */
   ingest(updates: readonly PageUpdate[]): IngestResult {
-    const outcome = new Outcome()
+    const [outcome, removals] = [new Outcome(), this.#removals]
     for (const page of this.#examine(updates)) {
       this.#settle(
         page,
@@ -83,7 +91,7 @@ export class PageStore {
         outcome
       )
     }
-    return this.#logged(outcome)
+    return this.#finished(outcome, removals)
   }
 
   /**
@@ -94,9 +102,9 @@ export class PageStore {
    */
   async ingestBatch(updates: readonly LogRecord[], signal?: AbortSignal): Promise<IngestResult> {
     const begun = Array.from(this.#examine(updates), (page) => ({ page, verdicts: this.#verifyAll(page, signal) }))
-    const outcome = new Outcome()
+    const [outcome, removals] = [new Outcome(), this.#removals]
     for (const { page, verdicts } of begun) this.#settle(page, await verdicts, outcome)
-    return this.#logged(outcome)
+    return this.#finished(outcome, removals)
   }
 
   #isSigned({ signer, domain, message, signature }: SignedClaim): boolean {
@@ -153,28 +161,42 @@ export class PageStore {
     outcome.gap ||= examined.gap
     outcome.refusals.push(...examined.refusals, ...settled.refusals)
     outcome.declined.push(...examined.declined, ...settled.declined)
-    for (const evidence of settled.evidence) this.#report(evidence)
-    const stored = settled.admitted.map((one) => one.stored)
+    for (const evidence of settled.evidence) this.#evidence.add(evidence)
+    const { admitted, surplus, gone } = this.quota.sift(kind, id, settled.admitted)
+    outcome.declined.push(...surplus)
+    for (const place of gone) outcome.removed.push(...this.#evict(kind, place))
+    const stored = admitted.map((one) => one.stored)
     // Made before the page changes: an update says what others lack. What was verified before is on the disk already.
-    if (settled.admitted.some(({ isVerified }) => !isVerified)) {
+    if (admitted.some(({ isVerified }) => !isVerified)) {
       outcome.updates.push({ page: id, update: this.#updateOf(id, stored) })
     }
-    this.put(id, stored)
-    for (const { entry } of settled.admitted) outcome.entries.push(entry)
+    this.#put(id, stored)
+    for (const { entry } of admitted) outcome.entries.push(entry)
   }
 
-  #logged(outcome: Outcome): IngestResult {
+  #evict(kind: PageKind, { page: id, client }: Place): Entry[] {
+    const page = this.#pages.get(id)
+    const stored = page?.get(client)
+    return page && stored ? this.#remove(page, kind, [stored]) : []
+  }
+
+  #remove(page: Page, kind: PageKind, gone: readonly StoredEntry[]): Entry[] {
+    page.remove(gone)
+    this.#removals += gone.length
+    if (page.isEmpty) this.#pages.delete(page.id)
+    return gone.map((stored) => decodeEntry({ page, kind }, stored))
+  }
+
+  #finished(outcome: Outcome, removalsBefore: number): IngestResult {
+    // What came may have left already, for a lower page or by another fleet root while signatures were verified.
+    if (removalsBefore !== this.#removals) outcome.entries = outcome.entries.filter((entry) => this.#holds(entry))
     for (const refusal of outcome.refusals) this.#logger.debug(`refused: ${refusal}`)
     for (const { page, reason } of outcome.declined) this.#logger.debug(`left out on ${page}: ${reason}`)
     return outcome
   }
 
-  /** Two values for one clock, both signed: a restored disk, a key in two places, or a writer that lies. */
-  #report(evidence: Evidence): void {
-    if (!this.#evidence.add(evidence)) return
-    const { page, writer, seq } = evidence
-    this.#logger.warn(`${writer} signed two values for clock ${seq} of ${page}`)
-    for (const listener of this.#evidenceListeners) listener(evidence)
+  #holds({ page, writer }: Entry): boolean {
+    return this.#pages.get(page)?.get(clientIdOf(page, writer)) !== undefined
   }
 
   /** What proves that writers signed two values for one clock, as far as this process has seen it. */
@@ -184,12 +206,21 @@ export class PageStore {
 
   /** Hears of evidence when it is met. */
   onEvidence(listener: EvidenceListener): Unsubscribe {
-    this.#evidenceListeners.add(listener)
-    return () => this.#evidenceListeners.delete(listener)
+    return this.#evidence.onNew(listener)
   }
 
-  /** Puts verified entries on a page. */
+  /**
+   * Puts entries on a page that were verified or signed here.
+   *
+   * @throws MurmurateError `INVALID_REQUEST` when a writer of them has too many pages
+   */
   put(id: PageId, entries: readonly StoredEntry[]): void {
+    const kind = this.#policy.kindOf(id)
+    if (kind !== undefined) for (const one of entries) this.quota.claim(kind, id, one)
+    this.#put(id, entries)
+  }
+
+  #put(id: PageId, entries: readonly StoredEntry[]): void {
     if (entries.length === 0) return
     const page = this.#pages.get(id) ?? new Page(id)
     page.apply(entries.map((entry) => ({ ...entry, writer: this.#interned(entry.writer) })))
@@ -220,9 +251,8 @@ export class PageStore {
       const kind = this.#policy.kindOf(page.id)
       if (kind === undefined) continue
       const gone = [...page.stored()].filter(({ writer }) => !this.#policy.permits(kind, writer))
-      page.remove(gone)
-      for (const stored of gone) removed.push(decodeEntry({ page, kind }, stored))
-      if (page.isEmpty) this.#pages.delete(page.id)
+      for (const { writer } of gone) this.quota.drop(kind, writer)
+      removed.push(...this.#remove(page, kind, gone))
     }
     return removed
   }

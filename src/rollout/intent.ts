@@ -69,6 +69,7 @@ export const rolloutKind: PageKind<RolloutBody> = {
   name: 'rollout',
   role: 'operator',
   schema: rolloutSchema,
+  maxPagesPerWriter: 4096,
   isPage: (page) => page.split('/').length === 2,
   mayWrite: (page, _writer, body) => body.intent === undefined || page === rolloutPage(body.intent.id)
 }

@@ -149,6 +149,7 @@ export type StatusBody = z.infer<typeof statusSchema>
 export const statusKind: PageKind<StatusBody> = {
   name: 'status',
   schema: statusSchema,
+  maxPagesPerWriter: 1024,
   isPage: (page) => /^status\/[^/]+\/\d{1,2}$/.test(page),
   mayWrite: (page, writer) => isOwnBucket(page, page.slice(0, page.lastIndexOf('/')), writer)
 }

@@ -6,6 +6,7 @@ import { noteKind, stoneKind, type Note } from '../unit/record/fixtures.js'
 /** Pages `state/<bucket>`: what each node says of itself, in the bucket of its id, as node and status pages are. */
 export const stateKind: PageKind<Note> = {
   name: 'state',
+  maxPagesPerWriter: 1,
   schema: noteKind.schema,
   isPage: (page) => /^state\/(?:[0-9]|[1-5][0-9]|6[0-3])$/.test(page),
   mayWrite: (page, writer) => isOwnBucket(page, 'state', writer)

@@ -23,7 +23,13 @@ const document = new SharedDocument(
   { network, keyPair, log, environment, logger },
   { topic: 't', gossipTickMs: 1, syncPeriodMs: 60_000, syncSilenceMs: 1000, compactAboveBytes: 2000 }
 )
-const kind = { name: 'note', schema: z.object({ text: z.string() }), isPage: () => true, mayWrite: () => true }
+const kind = {
+  name: 'note',
+  maxPagesPerWriter: 64,
+  schema: z.object({ text: z.string() }),
+  isPage: () => true,
+  mayWrite: () => true
+}
 document.register(kind)
 document.subscribe(kind, (entries) => {
   for (const { seq, epoch, body } of entries) say(`said ${seq} ${epoch} ${body.text}`)

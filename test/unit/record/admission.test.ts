@@ -42,7 +42,14 @@ test('an honest update enters, once', () => {
   const { store } = storeWith([])
   const update = { page: notePage, update: updateOf(pair) }
   expect(store.ingest([update]).entries).toMatchObject([{ writer: pair.nodeId, seq: 0, body: { text: 'text 0' } }])
-  expect({ ...store.ingest([update]) }).toEqual({ updates: [], entries: [], refusals: [], declined: [], gap: false })
+  expect({ ...store.ingest([update]) }).toEqual({
+    updates: [],
+    entries: [],
+    removed: [],
+    refusals: [],
+    declined: [],
+    gap: false
+  })
 })
 
 test('[REC-11] a forged key is refused: a value under the name of another', () => {
@@ -101,6 +108,7 @@ test('[REC-12] a chain of an unknown writer that starts above 0 is a gap, no ref
   expect(store.ingest([{ page: notePage, update }])).toEqual({
     updates: [],
     entries: [],
+    removed: [],
     refusals: [],
     declined: [],
     gap: true

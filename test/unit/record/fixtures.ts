@@ -21,6 +21,7 @@ const noteSchema = z.object({ text: z.string() })
 /** Pages `note/<name>`: anybody may write anything but the word "forbidden". */
 export const noteKind: PageKind<Note> = {
   name: 'note',
+  maxPagesPerWriter: 65_536,
   schema: noteSchema,
   isPage: (page) => /^note\/[a-z0-9]+$/.test(page),
   mayWrite: (_page, _writer, body) => body.text !== 'forbidden'
@@ -29,10 +30,19 @@ export const noteKind: PageKind<Note> = {
 /** Pages `stone/<name>`: what is written stays. */
 export const stoneKind: PageKind<Note> = {
   name: 'stone',
+  maxPagesPerWriter: 65_536,
   schema: noteSchema,
   isPage: (page) => page.startsWith('stone/'),
   mayWrite: () => true,
   immutable: true
+}
+
+/** Pages `cell/<name>`: few for each writer. */
+export const cellKind: PageKind<Note> = {
+  ...noteKind,
+  name: 'cell',
+  maxPagesPerWriter: 5,
+  isPage: (page) => page.startsWith('cell/')
 }
 
 export const notePage: PageId = parsePageId('note/a')
@@ -82,7 +92,7 @@ export function listeningLogger(): Logger & { readonly lines: string[] } {
 /** A store that knows the kinds of this file. */
 export function makeStore(logger: Logger = silentLogger, verifier = new SignatureVerifier()): PageStore {
   const policy = new Policy()
-  for (const kind of [noteKind, stoneKind]) policy.register(kind as PageKind)
+  for (const kind of [noteKind, stoneKind, cellKind]) policy.register(kind as PageKind)
   return new PageStore(policy, verifier, logger)
 }
 
