@@ -15,6 +15,7 @@ import { ProcessLock } from './core/process-lock.js'
 import { CapabilityWatch } from './fleet/capability-watch.js'
 import { fleetOf, type Fleet } from './fleet/fleet.js'
 import { HealthMonitor } from './fleet/health-monitor.js'
+import { conductIn } from './fleet/record-conduct.js'
 import { systemMachine, type Machine } from './fleet/machine.js'
 import { Membership, type NodeDescription } from './fleet/membership.js'
 import { NeighbourWatch } from './fleet/neighbour-watch.js'
@@ -180,7 +181,14 @@ function assemble({
     { network, keyPair, membership, authority, environment, logger, readLoad },
     { topic: 'pulse', ...tuning }
   )
-  const health = new HealthMonitor({ membership, pulses, vitals, clock: environment.clock, conduct: () => [] })
+  const health = new HealthMonitor({
+    membership,
+    pulses,
+    vitals,
+    clock: environment.clock,
+    conduct: () => conductIn(document),
+    root
+  })
   const capabilityWatch = new CapabilityWatch({
     membership,
     environment,

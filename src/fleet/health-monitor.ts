@@ -2,20 +2,20 @@ import type { Clock } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Unsubscribe } from '../net/network.js'
-import { healthSummary, nodeHealth, type HealthSummary, type NodeHealth, type Observation } from './health.js'
+import type { RootKeeper } from '../record/root-keeper.js'
+import {
+  healthSummary,
+  nodeHealth,
+  type HealthSummary,
+  type NodeHealth,
+  type Observation,
+  type RootFigures
+} from './health.js'
 import type { Member, Membership } from './membership.js'
 import type { Pulses } from './pulse.js'
+import type { Conduct } from './record-conduct.js'
 import { Uptime } from './uptime.js'
 import type { Vitals, VitalSigns } from './vitals.js'
-
-/** What a peer has done wrong, as this node counted it. */
-export interface Conduct {
-  readonly peer: NodeId
-  /** Messages of it that were refused. */
-  readonly refusals: number
-  /** Times that it signed two values for one place. */
-  readonly equivocations: number
-}
 
 /** How this node is. */
 export interface OwnFigures extends VitalSigns {
@@ -29,9 +29,11 @@ export interface FleetHealth {
   /** Each member, sorted by id. */
   readonly nodes: readonly NodeHealth[]
   readonly own: OwnFigures
+  /** How the fleet root is, as this node knows it; absent without a fleet. */
+  readonly root?: RootFigures
 }
 
-type Figures = Partial<Pick<Observation, 'eventLoopMs' | 'freeDiskMb'>>
+type Figures = Partial<Pick<Observation, 'eventLoopMs' | 'freeDiskMb' | 'root'>>
 
 /** What health is judged from. */
 export interface HealthMonitorComponents {
@@ -41,6 +43,8 @@ export interface HealthMonitorComponents {
   readonly clock: Clock
   /** Who did something wrong. */
   readonly conduct: () => readonly Conduct[]
+  /** The roots of this node's fleet; undefined without one. */
+  readonly root: Pick<RootKeeper, 'forks' | 'isExpired'> | undefined
 }
 
 /** Watches who can be reached, and judges how well the nodes are when asked. */
@@ -68,16 +72,22 @@ export class HealthMonitor implements Startable {
   /** How well all members are, as this node sees it: others may see it otherwise. */
   async health(): Promise<FleetHealth> {
     const { membership, vitals, pulses, conduct } = this.#components
+    const root = this.#rootFigures()
     const freeDiskMb = await vitals.freeDiskMb()
     const own = { ...vitals.read(), ...(freeDiskMb === undefined ? {} : { freeDiskMb }) }
     const conducts = new Map(conduct().map((each) => [each.peer, each]))
     const loads = pulses.loads()
     const { nodeId: self } = membership.self
     const nodes = membership.members().map((member) => {
-      const figures = member.nodeId === self ? own : { eventLoopMs: loads.get(member.nodeId)?.eventLoopMs }
+      const figures = member.nodeId === self ? { ...own, root } : { eventLoopMs: loads.get(member.nodeId)?.eventLoopMs }
       return nodeHealth(this.#observation(member, conducts.get(member.nodeId), figures))
     })
-    return { summary: healthSummary(nodes), nodes, own }
+    return { summary: healthSummary(nodes), nodes, own, ...(root === undefined ? {} : { root }) }
+  }
+
+  #rootFigures(): RootFigures | undefined {
+    const { root } = this.#components
+    return root && { forks: root.forks.length, isExpired: root.isExpired }
   }
 
   #observation(member: Member, conduct: Conduct | undefined, figures: Figures): Observation {
@@ -90,7 +100,8 @@ export class HealthMonitor implements Startable {
       refusals: conduct?.refusals ?? 0,
       equivocations: conduct?.equivocations ?? 0,
       eventLoopMs: figures.eventLoopMs,
-      freeDiskMb: figures.freeDiskMb
+      freeDiskMb: figures.freeDiskMb,
+      root: figures.root
     }
   }
 

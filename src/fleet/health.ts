@@ -13,6 +13,14 @@ import type { UptimeFigure } from './uptime.js'
 /** How well a node is. `unknown`: nothing was heard of it since this node started, which is neither well nor ill. */
 export type HealthStatus = 'healthy' | 'degraded' | 'unhealthy' | 'unknown'
 
+/** How a fleet root is. */
+export interface RootFigures {
+  /** Versions of which the root keys signed more than one root; at most 16 are remembered. */
+  readonly forks: number
+  /** Its owners should have renewed it by now. */
+  readonly isExpired: boolean
+}
+
 /** What is observed of a node. */
 export interface Observation {
   readonly nodeId: NodeId
@@ -27,6 +35,8 @@ export interface Observation {
   readonly eventLoopMs: number | undefined
   /** Free disk space, MiB; undefined when unknown. */
   readonly freeDiskMb: number | undefined
+  /** The fleet root that it knows; undefined of other nodes and without a fleet. */
+  readonly root: RootFigures | undefined
 }
 
 /** How well a node is, and why not better. */
@@ -74,7 +84,12 @@ const severity: Readonly<Record<HealthStatus, number>> = { healthy: 0, degraded:
 /** Judges a node by the worst that is found. */
 export function nodeHealth(observation: Observation): NodeHealth {
   const { nodeId, name, uptime, refusals, equivocations } = observation
-  const findings = [...presenceFindings(observation), ...conductFindings(observation), ...vitalFindings(observation)]
+  const findings = [
+    ...presenceFindings(observation),
+    ...conductFindings(observation),
+    ...vitalFindings(observation),
+    ...rootFindings(observation)
+  ]
   findings.sort(([a], [b]) => severity[b] - severity[a])
   return {
     nodeId,
@@ -121,6 +136,15 @@ function vitalFindings({ eventLoopMs, freeDiskMb }: Observation): Finding[] {
   }
   if (freeDiskMb !== undefined && freeDiskMb < scarceDiskMb) {
     findings.push(['degraded', `its disk has ${freeDiskMb} MiB left`])
+  }
+  return findings
+}
+
+function rootFindings({ root }: Observation): Finding[] {
+  const findings: Finding[] = []
+  if (root?.isExpired === true) findings.push(['degraded', 'the fleet root that it knows has expired: renew it'])
+  if (root !== undefined && root.forks > 0) {
+    findings.push(['degraded', `the root keys signed ${root.forks} versions of the fleet root twice: rotate them`])
   }
   return findings
 }

@@ -64,6 +64,6 @@ test('[REC-90] any order and interleaving of more pages than a writer may have e
         expect(told[number]).toEqual(new Set(pages))
       }
     }),
-    { numRuns: 60 * inject('seeds') }
+    { numRuns: 20 * inject('seeds') }
   )
 }, 60_000)

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { HealthMonitor, type Conduct } from '../../../src/fleet/health-monitor.js'
+import { HealthMonitor } from '../../../src/fleet/health-monitor.js'
+import type { Conduct } from '../../../src/fleet/record-conduct.js'
 import { healthSummary, nodeHealth, type HealthStatus, type Observation } from '../../../src/fleet/health.js'
 import type { ObservedLoad } from '../../../src/fleet/load.js'
 import { Uptime } from '../../../src/fleet/uptime.js'
@@ -17,7 +18,8 @@ const well: Observation = {
   refusals: 0,
   equivocations: 0,
   eventLoopMs: 5,
-  freeDiskMb: 100_000
+  freeDiskMb: 100_000,
+  root: { forks: 0, isExpired: false }
 }
 
 test.each<[HealthStatus, Partial<Observation>]>([
@@ -28,6 +30,9 @@ test.each<[HealthStatus, Partial<Observation>]>([
   ['healthy', { refusals: 9, eventLoopMs: 199, freeDiskMb: 1024 }],
   ['degraded', { presence: 'suspected' }],
   ['degraded', { uptime: { ratio: 0.89, observedMs: 300_000 } }],
+  ['healthy', { root: undefined }],
+  ['degraded', { root: { forks: 0, isExpired: true } }],
+  ['degraded', { root: { forks: 1, isExpired: false } }],
   ['degraded', { refusals: 10 }],
   ['degraded', { equivocations: 1 }],
   ['degraded', { eventLoopMs: 200 }],
@@ -209,7 +214,8 @@ async function monitored(mesh: VirtualMesh, number: number): Promise<Monitored> 
     pulses: { loads: () => loads },
     vitals,
     clock,
-    conduct: () => conduct
+    conduct: () => conduct,
+    root: undefined
   })
   monitor.start()
   return { box, monitor, gauges, loads, conduct }
