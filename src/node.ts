@@ -196,7 +196,13 @@ function assemble({
     probeStorageMb: () => presentStorageMb(machine, dataDir, init)
   })
   const store = new FsBlobStore({ directory: join(dataDir, 'blobs'), environment, logger, ...capacity(init) })
-  const blobs = new Blobs({ network, store, environment, logger })
+  const blobs = new Blobs({
+    network,
+    store,
+    environment,
+    logger,
+    onTransfer: (peer, bytes, ms) => presence.observe(peer, bytes, ms)
+  })
   const registry = new ModelRegistry({ document, blobs, authority, logger })
   const tracker = new DeploymentTracker(document, logger)
   const shared = { self, document, tracker, registry, membership, pulses, blobs, environment, logger }

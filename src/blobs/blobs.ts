@@ -12,6 +12,7 @@ import { ExchangeServer } from './exchange-server.js'
 import { ingestFiles, type IngestFile, type IngestOptions } from './ingest.js'
 import { blocksOf, loadManifest } from './manifest-tree.js'
 import type { TransferPlan, TransferReport } from './progress.js'
+import type { TransferListener } from './transfer-meter.js'
 
 export type { IngestFile, IngestOptions } from './ingest.js'
 export type { FetchOptions } from './downloader.js'
@@ -50,6 +51,8 @@ export interface BlobsComponents {
   readonly store: BlobStore
   readonly environment: Environment
   readonly logger: Logger
+  /** Hears how fast bytes come from peers, at most once a request. */
+  readonly onTransfer?: TransferListener
 }
 
 interface Running {

@@ -6,12 +6,15 @@ import type { Logger } from '../core/logger.js'
 import type { Channel, Network } from '../net/network.js'
 import { exchangeProtocol, maxExchangeFrameBytes } from './exchange.js'
 import { PeerSession } from './peer-session.js'
+import type { TransferListener } from './transfer-meter.js'
 
 /** Parts that asking peers needs. */
 export interface PeerPoolComponents {
   readonly network: Network
   readonly environment: Environment
   readonly logger: Logger
+  /** Hears how fast peers answer. */
+  readonly onTransfer?: TransferListener | undefined
 }
 
 /** Knobs of asking peers. */
@@ -83,7 +86,7 @@ export class PeerPool {
   }
 
   async #connect(peer: NodeId): Promise<PeerSession | undefined> {
-    const { network, environment } = this.#components
+    const { network, environment, onTransfer } = this.#components
     try {
       const { requestTimeoutMs } = this.#init
       const open = (signal: AbortSignal): Promise<Channel> =>
@@ -96,6 +99,7 @@ export class PeerPool {
         channel,
         clock: environment.clock,
         requestTimeoutMs,
+        onTransfer,
         onClosed: (closed, reason, isViolation) => this.#closed(closed, reason, isViolation)
       })
       this.#open.add(session)

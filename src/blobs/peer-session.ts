@@ -17,6 +17,7 @@ import {
   type RejectReason
 } from './exchange.js'
 import { OwedChunks, type OwedRequest } from './owed-chunks.js'
+import { TransferMeter, type TransferListener } from './transfer-meter.js'
 
 /** Hears what a peer says about one file. */
 export interface InterestListener {
@@ -42,6 +43,8 @@ export interface PeerSessionInit {
   readonly clock: Clock
   /** Nothing came for this long although something was asked: the peer is late. */
   readonly requestTimeoutMs: number
+  /** Hears how fast it answers, at most once a request. */
+  readonly onTransfer?: TransferListener | undefined
   /** The channel is gone; `isViolation` when the peer broke the protocol or sent a wrong block. */
   readonly onClosed: (session: PeerSession, reason: unknown, isViolation: boolean) => void
 }
@@ -70,6 +73,7 @@ export class PeerSession {
   readonly #interests = new Map<number, Interest>()
   readonly #owed = new OwedChunks<Interest>()
   readonly #wants = new Map<number, BlockWant>()
+  readonly #meter: TransferMeter
   #nextId = 1
   #windowBytes = firstWindowBytes
   #lastAnswerAt = 0
@@ -80,6 +84,7 @@ export class PeerSession {
     this.#init = init
     this.#channel = init.channel
     this.peer = init.channel.peer
+    this.#meter = new TransferMeter((bytes, ms) => init.onTransfer?.(this.peer, bytes, ms))
     this.ended = this.#run()
   }
 
@@ -121,6 +126,7 @@ export class PeerSession {
     const interest = this.#interests.get(interestId)
     if (interest === undefined || chunks.length === 0) return
     if (!this.#isOwed) this.#lastAnswerAt = this.#init.clock.monotonic()
+    if (this.#owed.requests === 0) this.#meter.begin(this.#init.clock.monotonic())
     const id = this.#nextId++
     this.#owed.add(id, interest, chunks)
     this.#send({ type: 'request', id, interest: interestId, ranges: rangesIn(chunks) })
@@ -242,6 +248,7 @@ export class PeerSession {
   }
 
   #takeData(id: number, chunk: number, bytes: Uint8Array): void {
+    this.#meter.took(bytes.byteLength)
     this.#answered(id, chunk).listener.onChunk(this, chunk, bytes)
   }
 
@@ -269,6 +276,7 @@ export class PeerSession {
     if (interest === undefined) throw broken('sent what nobody asked for')
     this.#noteAnswer()
     if (this.#owed.has(id)) return interest
+    this.#meter.answered(this.#lastAnswerAt, this.#owed.requests === 0)
     this.#windowBytes = Math.min(this.#windowBytes + firstWindowBytes, exchangeLimits.creditBytes)
     return interest
   }

@@ -12,6 +12,7 @@ import { MemoryNetwork } from '../../../src/net/memory-network.js'
 import type { BlobStore } from '../../../src/blobs/blob-store.js'
 import { Blobs } from '../../../src/blobs/blobs.js'
 import type { BlobsInit } from '../../../src/blobs/defaults.js'
+import type { TransferListener } from '../../../src/blobs/transfer-meter.js'
 import { FsBlobStore } from '../../../src/blobs/fs-blob-store.js'
 import { seededBytes } from '../../support/safetensors.js'
 
@@ -30,6 +31,7 @@ export interface NodeOptions {
   readonly store?: BlobStore
   readonly init?: BlobsInit
   readonly capacityBytes?: number
+  readonly onTransfer?: TransferListener
 }
 
 /** Short waits, so that tests are quick. */
@@ -69,7 +71,9 @@ export class Swarm {
     const store = options.store ?? this.store(network.nodeId, options.capacityBytes)
     const warnings: string[] = []
     const logger = { ...silentLogger, warn: (line: string) => void warnings.push(line) }
-    const components = { network, store, environment: systemEnvironment, logger }
+    const { onTransfer } = options
+    const listening = onTransfer === undefined ? {} : { onTransfer }
+    const components = { network, store, environment: systemEnvironment, logger, ...listening }
     const blobs = new Blobs(components, { ...quick, ...options.init })
     await blobs.start()
     const node = { nodeId: network.nodeId, network, store, blobs, warnings }
