@@ -30,7 +30,7 @@ export { defaultListen, defaultPresence, defaultTuning, type NodeInit, type Tuni
 export { version } from './version.js'
 export { createMeshSecret } from './identity/mesh-secret.js'
 export { keyPairFromSeed, type KeyPair } from './identity/keypair.js'
-export type { Role } from './identity/authority.js'
+export type { Authority, Role } from './identity/authority.js'
 export {
   addSignature,
   createRoot,
@@ -78,19 +78,24 @@ export {
   type MurmurateErrorOptions
 } from './core/errors.js'
 export type { Branded, Cid, ModelId, NodeId, PageId, RolloutId, VariantId, Version } from './core/ids.js'
-export { parseModelId, parseNodeId, parseRolloutId, parseVersion, shortId } from './core/ids.js'
+export { parseModelId, parseNodeId, parsePageId, parseRolloutId, parseVersion, shortId } from './core/ids.js'
 export type { Startable } from './core/lifecycle.js'
 export type { LogFields, Logger } from './core/logger.js'
 export type { Unsubscribe } from './net/network.js'
 
+export type { Fault, PeerConduct, Remark } from './record/conduct.js'
+export { isEvidence, type Evidence, type EvidenceListener } from './record/evidence.js'
+export type { RecordView } from './record/record-view.js'
+export type { RootKeeper } from './record/root-keeper.js'
+
 export type { Capabilities, Gpu } from './fleet/capabilities.js'
 export type { Fleet } from './fleet/fleet.js'
-export type { HealthStatus, HealthSummary, NodeHealth } from './fleet/health.js'
-export type { FleetHealth, OwnFigures } from './fleet/health-monitor.js'
+export type { HealthStatus, HealthSummary, NodeHealth, RootFigures } from './fleet/health.js'
+export type { FleetHealth, HealthMonitor, OwnFigures } from './fleet/health-monitor.js'
 export type { Load, ObservedLoad } from './fleet/load.js'
 export type { ForgetOptions, Member, Membership, NodeDescription } from './fleet/membership.js'
 export type { NeighbourWatch, WatchedLink } from './fleet/neighbour-watch.js'
-export type { PresenceState } from './fleet/presence.js'
+export type { Presence, PresenceState } from './fleet/presence.js'
 export type { PresencePresetName } from './fleet/presence-presets.js'
 export type { ObservedProgress, Progress, Pulses } from './fleet/pulse.js'
 

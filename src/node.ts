@@ -33,6 +33,7 @@ import { ModelRegistry } from './models/registry.js'
 import { Libp2pNetwork } from './net/libp2p-network.js'
 import type { Network } from './net/network.js'
 import { RecordLog } from './record/log.js'
+import type { RecordView } from './record/record-view.js'
 import { RootFile } from './record/root-file.js'
 import { RootKeeper } from './record/root-keeper.js'
 import { SharedDocument } from './record/shared-document.js'
@@ -59,6 +60,8 @@ export interface MurmurateNode extends Startable {
   readonly root: NodeRoot | undefined
   /** Who of them answers at this moment, and how good the links of this node are. */
   readonly presence: Pick<NeighbourWatch, 'stateOf' | 'offlineSince' | 'onChange' | 'links'>
+  /** What this node holds of the shared document, what it refused and from whom, and what it can prove of whom. */
+  readonly record: RecordView
   /** How far transfers are, anywhere in the mesh, while somebody watches. */
   readonly progress: Pick<Pulses, 'watch' | 'progress'>
   /**
@@ -68,7 +71,7 @@ export interface MurmurateNode extends Startable {
    * @throws MurmurateError `NETWORK_ERROR` when nobody of this mesh answers there (another secret counts as nobody)
    */
   connect(address: string, options?: AbortOptions): Promise<NodeId>
-  /** Digest of the shared document: equal on two nodes exactly when they hold the same. */
+  /** `record.digest()`: equal on two nodes exactly when they hold the same. */
   digest(): string
   /** Bytes sent and received over all links since start. */
   traffic(): { readonly sentBytes: number; readonly receivedBytes: number }
@@ -239,6 +242,7 @@ function assemble({
     fleet: fleetOf(membership, health, pulses),
     root,
     presence,
+    record: document,
     progress: pulses,
     connect: (address, options) => network.dial(address, options),
     digest: () => document.digest(),

@@ -69,11 +69,10 @@ export class PeerSession {
   /** Resolves when nothing of the session runs any more. */
   readonly ended: Promise<void>
   readonly #init: PeerSessionInit
-  readonly #channel: Channel
   readonly #interests = new Map<number, Interest>()
   readonly #owed = new OwedChunks<Interest>()
   readonly #wants = new Map<number, BlockWant>()
-  readonly #meter: TransferMeter
+  readonly #meter = new TransferMeter((bytes, ms) => this.#init.onTransfer?.(this.peer, bytes, ms))
   #nextId = 1
   #windowBytes = firstWindowBytes
   #lastAnswerAt = 0
@@ -82,9 +81,7 @@ export class PeerSession {
 
   constructor(init: PeerSessionInit) {
     this.#init = init
-    this.#channel = init.channel
     this.peer = init.channel.peer
-    this.#meter = new TransferMeter((bytes, ms) => init.onTransfer?.(this.peer, bytes, ms))
     this.ended = this.#run()
   }
 
@@ -135,8 +132,8 @@ export class PeerSession {
   /** Says that a chunk is not needed any more. */
   cancel(interestId: number, chunk: number): void {
     const interest = this.#interests.get(interestId)
-    const requests = interest === undefined ? [] : this.#owed.of(interest)
-    for (const request of requests) if (request.chunks.has(chunk)) this.#cancel(request, chunk)
+    for (const request of interest === undefined ? [] : this.#owed.of(interest))
+      if (request.chunks.has(chunk)) this.#cancel(request, chunk)
   }
 
   /** Asks for a block; undefined when the peer does not have it or hangs up. Verified. */
@@ -176,7 +173,7 @@ export class PeerSession {
 
   async #run(): Promise<void> {
     try {
-      for await (const frame of this.#channel.frames()) {
+      for await (const frame of this.#init.channel.frames()) {
         if (!this.#isOpen) return
         this.#take(decodeAnswererMessage(frame))
       }
@@ -190,7 +187,7 @@ export class PeerSession {
   #end(reason: unknown, isViolation: boolean): void {
     if (!this.#isOpen) return
     this.#isOpen = false
-    this.#channel.abort(reason instanceof Error ? reason : new MurmurateError('INTERNAL', messageOf(reason)))
+    this.#init.channel.abort(reason instanceof Error ? reason : new MurmurateError('INTERNAL', messageOf(reason)))
     for (const want of this.#wants.values()) want.giveUp()
     this.#init.onClosed(this, reason, isViolation)
     for (const { listener } of this.#interests.values()) listener.onClosed(this)
@@ -240,10 +237,10 @@ export class PeerSession {
   #takeHave(id: number, ranges: readonly ChunkRange[]): void {
     const interest = this.#interests.get(id)
     if (interest === undefined) return
-    const limit = interest.chunks.count
-    if (ranges.some(({ first, count }) => first + count > limit)) throw broken('has chunks that do not exist')
+    if (ranges.some(({ first, count }) => first + count > interest.chunks.count))
+      throw broken('has chunks that do not exist')
     interest.toldChunks += ranges.reduce((total, { count }) => total + count, 0)
-    if (interest.toldChunks > newsPerChunk * limit) throw broken('tells the same again and again')
+    if (interest.toldChunks > newsPerChunk * interest.chunks.count) throw broken('tells the same again and again')
     interest.listener.onHave(this, ranges)
   }
 
@@ -253,8 +250,7 @@ export class PeerSession {
   }
 
   #takeReject(id: number, chunk: number, reason: RejectReason): void {
-    const interest = this.#interests.get(id)
-    const want = this.#wants.get(id)
+    const [interest, want] = [this.#interests.get(id), this.#wants.get(id)]
     if (want !== undefined) {
       this.#wants.delete(id)
       want.giveUp()
@@ -296,7 +292,7 @@ export class PeerSession {
   /** What an asker sends is small and bounded by what is owed to it; an error ends the session. */
   #send(message: AskerMessage): void {
     if (!this.#isOpen) return
-    this.#channel.send(encodeMessage(message)).catch((error: unknown) => this.#end(error, false))
+    this.#init.channel.send(encodeMessage(message)).catch((error: unknown) => this.#end(error, false))
   }
 }
 

@@ -10,6 +10,7 @@ export interface Authority {
   readonly id: string
   /** Whether what this node writes counts at all: it is not revoked, and on the list of members if there is one. */
   isMember(nodeId: NodeId): boolean
+  /** Whether it may do what this role stands for. */
   hasRole(nodeId: NodeId, role: Role): boolean
   /** How many publishers must sign the same release before it counts, at least 1. */
   readonly releaseThreshold: number

@@ -4,8 +4,11 @@ import type { Logger } from '../core/logger.js'
 import type { Startable } from '../core/lifecycle.js'
 import type { Network, Unsubscribe } from '../net/network.js'
 
+/** A kind of fault: `refused`, what no writer signed so; `malformed`, what is no message; `flood`, what is known, again and again. */
+export type Fault = 'refused' | 'malformed' | 'flood'
+
 /** What a peer can be at fault for, and how much each time counts. An honest peer of any version does none of it. */
-const faultWeights = Object.freeze({
+const faultWeights: Readonly<Record<Fault, number>> = Object.freeze({
   /** Passed on what no writer signed so, or what does not belong where it stands: honest nodes keep that to themselves. */
   refused: 1,
   /** Sent bytes that are no message, or broke the order or the bounds of a round. */
@@ -13,9 +16,6 @@ const faultWeights = Object.freeze({
   /** Sent again and again what is known, or what nobody can understand, faster than it happens by chance. */
   flood: 0.1
 })
-
-/** A kind of fault. */
-export type Fault = keyof typeof faultWeights
 
 /** What a peer did that is no fault: another version or fleet root explains it, or a moment with much to say. */
 export type Remark = 'declined' | 'unknownKind' | 'limited'

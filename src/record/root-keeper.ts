@@ -94,10 +94,12 @@ export class RootKeeper implements Authority, Startable {
     return this.#authority.id
   }
 
+  /** Whether the root in force names this node a member. */
   isMember(nodeId: NodeId): boolean {
     return this.#authority.isMember(nodeId)
   }
 
+  /** Whether the root in force gives this node a role. */
   hasRole(nodeId: NodeId, role: Role): boolean {
     return this.#authority.hasRole(nodeId, role)
   }

@@ -15,6 +15,7 @@ import { clientIdOf, type Entry } from './entry.js'
 import type { EntryLog, LogRecord } from './entry-log.js'
 import type { Evidence, EvidenceListener } from './evidence.js'
 import { Policy, type PageKind } from './policy.js'
+import type { RecordView } from './record-view.js'
 import { Replication, type ReplicationInit } from './replication.js'
 import { PageStore, type IngestResult } from './store.js'
 import { checkedValue } from './value.js'
@@ -46,7 +47,7 @@ export type EntryListener<Body> = (entries: readonly Entry<Body>[], removed: rea
 const recordHeadBytes = 16
 
 /** The shared document: signed single-writer entries on pages, the same on every node sooner or later. */
-export class SharedDocument implements Startable {
+export class SharedDocument implements Startable, RecordView {
   readonly #components: SharedDocumentComponents
   readonly #init: SharedDocumentInit
   readonly #authority: Authority
@@ -182,6 +183,11 @@ export class SharedDocument implements Startable {
     const listeners = this.#listeners.get(kind.name) ?? new Listeners(`${kind.name} entries`, this.#components.logger)
     this.#listeners.set(kind.name, listeners)
     return listeners.add(listener as EntryListener<unknown>)
+  }
+
+  /** The pages that hold an entry, in ascending order. */
+  pages(): PageId[] {
+    return Array.from(this.#store.pages(), ({ id }) => id).sort()
   }
 
   /** Equal on two nodes exactly when they hold the same document under the same fleet root; 32 hexadecimal characters. */
