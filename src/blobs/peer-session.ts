@@ -43,7 +43,6 @@ export interface PeerSessionInit {
   readonly clock: Clock
   /** Nothing came for this long although something was asked: the peer is late. */
   readonly requestTimeoutMs: number
-  /** Hears how fast it answers, at most once a request. */
   readonly onTransfer?: TransferListener | undefined
   /** The channel is gone; `isViolation` when the peer broke the protocol or sent a wrong block. */
   readonly onClosed: (session: PeerSession, reason: unknown, isViolation: boolean) => void

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { beforeAll, expect, test, vi } from 'vitest'
 import { silentLogger } from '../../../src/core/logger.js'
 import { parsePageId, type NodeId } from '../../../src/core/ids.js'
@@ -70,7 +71,30 @@ test('[REC-71] who lost the right to write while a batch was verified does not e
   expect(store.entries(notePage)).toHaveLength(19)
 })
 
-test('[REC-71] a batch that is given up leaves nothing, and nothing unhandled', async () => {
+test('[REC-71] of a batch that is given up midway each page is there whole or not at all', async () => {
+  const verifier = new SignatureVerifier()
+  const [store, abort] = [makeStore(silentLogger, verifier), new AbortController()]
+  // The signatures of the first page are done; those of the second take until the batch is given up.
+  vi.spyOn(verifier, 'verifyAll').mockImplementation(async (claims) => {
+    if (claims.some(({ message }) => Buffer.from(message).includes('note/b'))) await once(abort.signal, 'abort')
+    abort.signal.throwIfAborted()
+    return claims.map(() => true)
+  })
+  const page = parsePageId('note/b')
+  const second = writeUpdate(pairs.map((pair) => chainOf(pair, { page })))
+  const updates = [
+    { page: notePage, update: everybody(0) },
+    { page, update: second }
+  ]
+  const batch = store.ingestBatch(updates, abort.signal)
+  while (store.page(notePage) === undefined) await Promise.resolve()
+  abort.abort(new Error('stopped'))
+  await expect(batch).rejects.toThrow('stopped')
+  expect(store.entries(notePage)).toHaveLength(pairs.length)
+  expect(store.page(page)).toBeUndefined()
+})
+
+test('[REC-71] a batch that was given up before it began leaves nothing, and nothing unhandled', async () => {
   const store = makeStore()
   const abort = new AbortController()
   const pages = ['note/a', 'note/b', 'note/c'].map(parsePageId)
