@@ -124,13 +124,14 @@ function checkChain(
 ): Omit<Candidate, 'isVerified'> | { readonly stored: StoredEntry; readonly reason: string } | undefined {
   const { page, kind, policy } = rules
   const writer = chain.start > 0 && known !== undefined ? known : parseNodeId(chain.key)
-  if (clientIdOf(page.id, writer, rules.publicKeyOf(writer)) !== chain.client)
+  const present = page.get(chain.client)
+  // Whose client id it is was seen when the present entry came.
+  if (present?.writer !== writer && clientIdOf(page.id, writer, rules.publicKeyOf(writer)) !== chain.client)
     throw refused(`the client id is not that of ${writer}`)
   const stored = { client: chain.client, writer, seq: chain.seq, value: chain.value }
   if (!policy.permits(kind, writer)) return { stored, reason: lacksRight(writer) }
   if (kind.immutable === true && chain.seq > 0) throw refused(`${writer} may not change what it wrote`)
   const sealed = openEntry(chain.value)
-  const present = page.get(chain.client)
   // Of two values for one clock the lower one changes nothing, but both together are evidence, once.
   if (present !== undefined && rules.isProved(writer) && !supersedes(stored, present)) return undefined
   return { stored, sealed }

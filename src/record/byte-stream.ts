@@ -80,12 +80,12 @@ export class ByteReader {
 
 /** Writes what `ByteReader` reads. */
 export class ByteWriter {
-  readonly #buffer: Uint8Array
+  readonly #buffer: Buffer
   #at = 0
 
   /** @param capacity - an upper bound of what will be written */
   constructor(capacity: number) {
-    this.#buffer = new Uint8Array(capacity)
+    this.#buffer = Buffer.allocUnsafe(capacity)
   }
 
   /** One byte. */
@@ -112,8 +112,13 @@ export class ByteWriter {
     this.#at += value.byteLength
   }
 
+  /** Text of ASCII characters, without their number. */
+  ascii(text: string): void {
+    this.#at += this.#buffer.write(text, this.#at, 'latin1')
+  }
+
   /** What was written. A view. */
   done(): Uint8Array {
-    return this.#buffer.subarray(0, this.#at)
+    return new Uint8Array(this.#buffer.buffer, this.#buffer.byteOffset, this.#at)
   }
 }

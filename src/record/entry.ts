@@ -53,9 +53,9 @@ const numberBytes = 8
 
 /** Ids have no zero bytes and numbers end themselves, so that no two entries have the same message. */
 function messageOf({ page, writer, seq }: EntryPosition, content: Uint8Array): Uint8Array {
-  const names = Buffer.from(`${page}\0${writer}\0`)
-  const message = new ByteWriter(names.byteLength + numberBytes + content.byteLength)
-  message.raw(names)
+  const names = `${page}\0${writer}\0`
+  const message = new ByteWriter(names.length + numberBytes + content.byteLength)
+  message.ascii(names)
   message.varuint(seq)
   message.raw(content)
   return message.done()

@@ -51,10 +51,10 @@ export class RecordLog implements EntryLog {
   readonly #key: Uint8Array
   #file: FileHandle | undefined
   #size = 0
-  /** Frames that no commit has taken yet. */
-  #queue: Uint8Array[] = []
+  /** Records that no commit has taken yet; it frames them, so that whoever waits for a verdict does not wait for that. */
+  #queue: LogRecord[] = []
   /** The queue that the last scheduled commit will take. */
-  #scheduled: Uint8Array[] | undefined
+  #scheduled: LogRecord[] | undefined
   /** Settles when every scheduled commit and rewrite has; never rejects. */
   #tail: Promise<void> = Promise.resolve()
   #failure: MurmurateError | undefined
@@ -96,7 +96,7 @@ export class RecordLog implements EntryLog {
   }
 
   enqueue(record: LogRecord): void {
-    this.#queue.push(frame(this.#key, record))
+    this.#queue.push(record)
   }
 
   /** Records enqueued while a sync runs share the next one. */
@@ -151,10 +151,10 @@ export class RecordLog implements EntryLog {
     })
   }
 
-  async #commit(batch: readonly Uint8Array[]): Promise<void> {
+  async #commit(batch: readonly LogRecord[]): Promise<void> {
     const file = this.#file
     if (this.#failure !== undefined || file === undefined) return
-    const bytes = Buffer.concat(batch)
+    const bytes = Buffer.concat(batch.map((record) => frame(this.#key, record)))
     try {
       await file.appendFile(bytes)
       await file.datasync()
