@@ -40,10 +40,7 @@ export interface VerifierInit {
 }
 
 function withDomain(domain: SignatureDomain, message: Uint8Array): Uint8Array {
-  const bytes = Buffer.allocUnsafe(domain.length + 1 + message.byteLength)
-  bytes[bytes.write(domain, 'latin1')] = 0
-  bytes.set(message, domain.length + 1)
-  return bytes
+  return Buffer.concat([Buffer.from(`${domain}\0`), message])
 }
 
 /** Signs a message for one purpose. */
@@ -117,33 +114,26 @@ export class SignatureVerifier {
     if (this.#isSequential || claims.length < fewClaims) {
       return claims.map(({ signer, domain, message, signature }) => this.verify(signer, domain, message, signature))
     }
-    signal?.throwIfAborted()
-    return new Promise((resolve, reject) => {
-      const verdicts = claims.map(() => false)
-      let [next, left] = [0, claims.length]
-      const begin = (): void => {
-        const at = next++
-        const claim = claims[at]
-        if (claim === undefined) return
-        this.#verifyAside(claim, (isRight) => {
-          verdicts[at] = isRight
-          left -= 1
-          if (signal?.aborted === true) reject(signal.reason)
-          else if (left === 0) resolve(verdicts)
-          else begin()
-        })
+    const verdicts: boolean[] = []
+    const entries = claims.entries()
+    const lane = async (): Promise<void> => {
+      for (const [at, claim] of entries) {
+        signal?.throwIfAborted()
+        verdicts[at] = await this.#verifyAside(claim)
       }
-      for (let lanes = Math.min(maxInFlight, claims.length); lanes > 0; lanes--) begin()
-    })
+    }
+    await Promise.all(Array.from({ length: Math.min(maxInFlight, claims.length) }, lane))
+    return verdicts
   }
 
-  #verifyAside({ signer, domain, message, signature }: SignedClaim, done: (isRight: boolean) => void): void {
+  #verifyAside({ signer, domain, message, signature }: SignedClaim): Promise<boolean> | boolean {
     const key = this.#keyFor(signer, signature)
-    if (key === undefined) setImmediate(done, false)
-    else
+    if (key === undefined) return false
+    return new Promise((resolve) => {
       verifyBytes(null, withDomain(domain, message), key, signature, (error, isRight) =>
-        done(error === null && isRight)
+        resolve(error === null && isRight)
       )
+    })
   }
 
   #keyFor(signer: NodeId, signature: Uint8Array): KeyObject | undefined {
