@@ -8,6 +8,11 @@ export const libp2pDefaults = Object.freeze({
    * is connected with near certainty and two hops wide (400 nodes: 64 * 63 > 400).
    */
   maxDialledLinks: 64,
+  /**
+   * Links that a node makes beyond that to peers that it lost. Parts of a mesh of more than 65 nodes fill up while they are
+   * apart, and nobody would dial across after the heal: this makes 8 * 66 dials from each part to the other.
+   */
+  maxRegainedLinks: 8,
   /** Links in all, dialled and accepted: 64 of our own, and room for a whole mesh of 400 that dials one well-known node. */
   maxLinks: 512,
   /** How long a dial may take to one address: a LAN answers in 1 ms, a bad uplink in 1 s, TCP repeats its SYN after 1 s and 3 s. */

@@ -1,6 +1,7 @@
 import type { Environment } from '../core/environment.js'
 import type { NodeId } from '../core/ids.js'
 import type { MemoryChannel, MemoryChannelEnd } from './memory-channel.js'
+import type { MemoryWay } from './memory-way.js'
 import type { GossipMessage } from './network.js'
 
 /** What the air between the nodes is like. */
@@ -11,7 +12,7 @@ export interface MemoryHubInit {
   readonly latencyMs?: readonly [least: number, most: number]
   /** Part of the gossip that is lost on each hop, 0 to 1. Default 0. */
   readonly gossipLoss?: number
-  /** Part of the packets of channels that is lost, 0 to 1: TCP sends them again after 200 ms, 400 ms, 800 ms and so on. Default 0. */
+  /** Part of the packets of channels that is lost each way, 0 to 1: what is not acknowledged is repeated, as by TCP. Default 0. */
   readonly channelLoss?: number
   /** Part of the gossip that reaches a handler twice, 0 to 1. Default 0. */
   readonly gossipDuplication?: number
@@ -54,6 +55,8 @@ export interface MemoryLink {
   readonly ends: readonly [NodeId, NodeId]
   /** Both ends of each open channel, and its protocol. */
   readonly channels: Map<MemoryChannel, string>
+  /** Both directions, by who sends; none where no packets of channels are lost. */
+  readonly ways: ReadonlyMap<NodeId, MemoryWay>
   /** Nothing passes any more; it goes down as soon as that is noticed. */
   broken: boolean
 }

@@ -4,6 +4,7 @@ import type { NodeId } from '../core/ids.js'
 import type { MemoryGossip, MemoryHubInit, MemoryLink, MemoryNode } from './memory-air.js'
 import { SilentFaults } from './memory-faults.js'
 import { Reach } from './memory-reach.js'
+import { MemoryWay } from './memory-way.js'
 import type { ProbeResult } from './network.js'
 import { sample } from './sample.js'
 
@@ -15,9 +16,6 @@ const redialledLinks = 2
 const holdMs = 60_000
 /** A link on which nothing is heard goes down after this time, in ms, as with libp2p. */
 const silentLinkMs = 40_000
-/** First wait of TCP before it sends a packet again, in ms, as in Linux; it doubles each time. */
-const retransmitMs = 200
-
 /** The air between the nodes of a simulation: who reaches whom, how fast, and what gets lost. */
 export class MemoryHub {
   readonly #init: Required<MemoryHubInit>
@@ -128,13 +126,10 @@ export class MemoryHub {
     return this.#nodes.has(two) ? 'answers' : 'refused'
   }
 
-  /** Draws how long a packet of a channel takes, the repetitions of TCP among it, in ms. */
-  packetMs(): number {
-    let waitedMs = 0
-    const { channelLoss, environment } = this.#init
-    for (let wait = retransmitMs; channelLoss > 0 && environment.random.float() < channelLoss; wait *= 2)
-      waitedMs += wait
-    return waitedMs + this.latencyMs()
+  /** Draws how long what is sent now on a link is under way, the repetitions of TCP among it, in ms. */
+  packetMs(from: NodeId, to: NodeId): number {
+    const way = this.link(from, to)?.ways.get(from)
+    return (way?.waitMs(this.#init.environment.clock.monotonic()) ?? 0) + this.latencyMs()
   }
 
   /** Draws how long something takes, in ms. */
@@ -180,7 +175,10 @@ export class MemoryHub {
     this.#heldUntilMs.delete(`${one} ${two}`)
     if (!this.#canLink(one, two))
       throw new MurmurateError('NETWORK_ERROR', `${two} does not answer`, { details: { peer: two } })
-    const link: MemoryLink = { ends: [one, two], channels: new Map(), broken: false }
+    const { channelLoss, environment } = this.#init
+    const wayOf = (node: NodeId): [NodeId, MemoryWay] => [node, new MemoryWay(environment.random, channelLoss)]
+    const ways = new Map<NodeId, MemoryWay>(channelLoss > 0 ? [wayOf(one), wayOf(two)] : [])
+    const link: MemoryLink = { ends: [one, two], channels: new Map(), ways, broken: false }
     this.#linksOf(one).set(two, link)
     this.#linksOf(two).set(one, link)
     this.#nodes.get(one)?.linkUp(two)

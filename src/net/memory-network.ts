@@ -274,7 +274,7 @@ export class MemoryNetwork implements Network {
   #channelEnd(peer: NodeId, options: ServeOptions): MemoryChannelEnd {
     return {
       clock: this.#clock,
-      latencyMs: () => this.#hub.packetMs(),
+      latencyMs: () => this.#hub.packetMs(this.nodeId, peer),
       peer,
       maxFrameBytes: options.maxFrameBytes,
       onSent: (bytes) => (this.#traffic.sentBytes += bytes),

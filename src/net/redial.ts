@@ -28,6 +28,8 @@ interface Target {
   failures: number
   seenAtMs: number
   dialling: boolean
+  /** There was a link, and it broke. */
+  lost: boolean
   timer: Timer | undefined
 }
 
@@ -38,6 +40,8 @@ interface Target {
 export class Redialer {
   readonly #init: RedialInit
   readonly #targets = new Map<string, Target>()
+  /** Lost peers that were dialled although there were enough links. */
+  readonly #regained = new Set<NodeId>()
   #running = false
 
   constructor(init: RedialInit) {
@@ -91,6 +95,7 @@ export class Redialer {
   /** A link broke: dial soon. */
   lost(peer: NodeId): void {
     for (const target of this.#targetsOf(peer)) {
+      target.lost = true
       target.seenAtMs = this.#init.environment.clock.monotonic()
       target.failures = 0
       this.#schedule(
@@ -107,7 +112,7 @@ export class Redialer {
   #add(key: string, fields: Pick<Target, 'configured' | 'peer' | 'addresses'>): Target {
     this.#makeRoom()
     const seenAtMs = this.#init.environment.clock.monotonic()
-    const target: Target = { key, ...fields, failures: 0, seenAtMs, dialling: false, timer: undefined }
+    const target: Target = { key, ...fields, failures: 0, seenAtMs, dialling: false, lost: false, timer: undefined }
     this.#targets.set(key, target)
     return target
   }
@@ -159,9 +164,11 @@ export class Redialer {
     if (this.#isExpired(target)) return this.#forget(target)
     if (!this.#mayDial(target)) return this.#schedule(target, this.#backoffMs(this.#init.knobs.redialMaxMs))
     target.dialling = true
+    if (target.peer !== undefined && this.#hasEnough(target)) this.#regained.add(target.peer)
     try {
       target.peer = await this.#init.dial([...target.addresses].reverse())
       target.failures = 0
+      target.lost = false
     } catch (error) {
       target.failures++
       this.#init.logger.debug(`no answer from ${target.key}: ${messageOf(error)}`)
@@ -177,10 +184,23 @@ export class Redialer {
     return !target.configured && unseenMs > this.#init.knobs.forgetAfterMs
   }
 
-  /** Beyond a certain number of links others may dial us; configured peers are always wanted. */
+  /** Beyond a certain number of links others may dial us; configured peers are always wanted, and a few lost ones. */
   #mayDial(target: Target): boolean {
     if (target.peer !== undefined && this.#init.isHeld(target.peer)) return false
-    return target.configured || this.#init.linkCount() < this.#init.knobs.maxDialledLinks
+    return !this.#hasEnough(target) || (target.lost && this.#mayRegain())
+  }
+
+  #hasEnough({ configured }: Target): boolean {
+    return !configured && this.#init.linkCount() >= this.#init.knobs.maxDialledLinks
+  }
+
+  /** The parts of a mesh that was split may be full by the time it heals. One such dial at a time: most may be in vain. */
+  #mayRegain(): boolean {
+    const dialled = [...this.#targets.values()].filter(({ dialling }) => dialling).map(({ peer }) => peer)
+    for (const peer of this.#regained)
+      if (!this.#init.isLinked(peer) && !dialled.includes(peer)) this.#regained.delete(peer)
+    const isDialling = dialled.some((peer) => peer !== undefined && this.#regained.has(peer))
+    return !isDialling && this.#regained.size < this.#init.knobs.maxRegainedLinks
   }
 
   #backoffMs(delayMs: number): number {

@@ -16,9 +16,12 @@ function world(seed = 1, self = 'a') {
   const held = new Set<NodeId>()
   const dials: { readonly atMs: number; readonly addresses: readonly string[] }[] = []
   const answering = new Map<string, NodeId>()
-  const state = { linkCount: 0 }
+  const state = { linkCount: 0, hangs: false }
+  /** Each fails a dial that hangs. */
+  const pending: (() => void)[] = []
   const dial = async (addresses: readonly string[]): Promise<NodeId> => {
     dials.push({ atMs: environment.clock.monotonic(), addresses })
+    if (state.hangs) return new Promise((_, reject) => pending.push(() => reject(new Error('nobody answers'))))
     const found = addresses.map((address) => answering.get(address)).find((node) => node !== undefined)
     if (found === undefined) return Promise.reject(new Error('nobody answers'))
     linked.add(found)
@@ -34,7 +37,7 @@ function world(seed = 1, self = 'a') {
     isHeld: (node) => held.has(node),
     linkCount: () => state.linkCount
   })
-  return { clock: environment.clock, redialer, linked, held, dials, answering, state }
+  return { clock: environment.clock, redialer, linked, held, dials, answering, state, pending }
 }
 
 describe('redialling', () => {
@@ -158,6 +161,55 @@ describe('redialling', () => {
     state.linkCount = knobs.maxDialledLinks - 1
     await clock.advance(1.25 * knobs.redialMaxMs)
     expect(dials.some(({ addresses }) => addresses.includes('learnt'))).toBe(true)
+  })
+
+  test('[NET-25] with enough links a few lost peers are dialled all the same, one at a time', async () => {
+    const { clock, redialer, linked, dials, answering, state } = world()
+    const lost = Array.from({ length: 40 }, (_, index) => `lost ${index}` as NodeId)
+    redialer.start()
+    for (const node of lost) {
+      linked.add(node)
+      redialer.learn(node, [`at ${node}`])
+    }
+    redialer.learn(peer, ['never linked'])
+    state.linkCount = knobs.maxDialledLinks
+    for (const node of lost) {
+      linked.delete(node)
+      redialer.lost(node)
+    }
+    await clock.advance(60 * minute)
+    expect(linked.size).toBe(0)
+    for (const node of lost) answering.set(`at ${node}`, node)
+    answering.set('never linked', peer)
+    await clock.advance(1.25 * knobs.redialMaxMs)
+    expect(linked.size).toBe(knobs.maxRegainedLinks)
+    await clock.advance(60 * minute)
+    expect(linked.size).toBe(knobs.maxRegainedLinks)
+    expect(dials.some(({ addresses }) => addresses.includes('never linked'))).toBe(false)
+    const [regained] = linked
+    if (regained === undefined) return expect.unreachable()
+    linked.delete(regained)
+    redialer.lost(regained)
+    await clock.advance(1.25 * knobs.redialMaxMs)
+    expect(linked.size).toBe(knobs.maxRegainedLinks)
+  })
+
+  test('[NET-25] dials of lost peers that hang are never two at once while there are enough links', async () => {
+    const { clock, redialer, linked, state, pending } = world()
+    state.linkCount = knobs.maxDialledLinks
+    state.hangs = true
+    redialer.start()
+    for (const node of ['one', 'two', 'three'] as NodeId[]) {
+      linked.add(node)
+      redialer.learn(node, [node])
+      linked.delete(node)
+      redialer.lost(node)
+    }
+    await clock.advance(10 * minute)
+    expect(pending).toHaveLength(1)
+    pending.splice(0).forEach((fail) => fail())
+    await clock.advance(2 * minute)
+    expect(pending).toHaveLength(1)
   })
 
   test('a peer that we hung up on is left alone until the hold ends', async () => {
