@@ -84,6 +84,11 @@ export const libp2pDefaults = Object.freeze({
   restQueryPerPeerMs: 10_000,
   /** gossipsub's heartbeat. A message that a mesh link lost is offered again within one. */
   gossipHeartbeatMs: 1_000,
+  /**
+   * Peers a topic's mesh may have before it is cut back to 6: as many as there are links. gossipsub's 12 turns away peers whose only
+   * links lead to well-known nodes, and those then hear each message a heartbeat late. A node asks for 6, so only such nodes grow.
+   */
+  gossipMeshMax: 512,
   /** Most that one gossip packet may have: 15 messages of the largest size. gossipsub has no limit of its own. */
   maxGossipPacketBytes: 15 * 256 * 1024,
   /** Gossip that waits for a peer that does not read; then its stream is cut. */

@@ -151,8 +151,9 @@ function gossipOptions(init: NodeInit): Partial<GossipsubOpts> {
     allowPublishToZeroTopicPeers: true,
     ignoreDuplicatePublishError: true,
     fallbackToFloodsub: false,
-    // A message goes to the 6 to 12 peers of the topic's own mesh, not to all of up to 64 links; heartbeats mend gaps.
+    // A message goes to the peers of the topic's own mesh, not to all of up to 64 links; heartbeats mend gaps.
     floodPublish: false,
+    Dhi: knobs.gossipMeshMax,
     batchPublish: true,
     tagMeshPeers: false,
     heartbeatInterval: knobs.gossipHeartbeatMs,
