@@ -16,8 +16,8 @@ const seed = numberOf('seed')
 const nodes = numberOf('nodes') ?? 60
 const simulation = {
   nodes,
-  // Beside the first write of each node.
-  writes: numberOf('writes') ?? 2 * nodes,
+  // Beside the first write of each node. What a run costs grows with nodes times writes.
+  writes: numberOf('writes') ?? (nodes < 200 ? 2 * nodes : nodes),
   seeds: seed === undefined ? Array.from({ length: numberOf('seeds') ?? 3 }, (_, index) => index + 1) : [seed]
 }
 

@@ -147,12 +147,19 @@ export class VectorComparison {
   readonly differences = new Map<PageId, Difference>()
   readonly #knowledge: Knowledge
   readonly #asked: ReadonlySet<PageId>
+  readonly #isUnwanted: (page: PageId, row: VectorRow) => boolean
   readonly #pages = new Ascending<PageId>()
   #current: { page: PageId; bits: number; cut: Map<number, Row[]>; order: Ascending<number> } | undefined
   #rows = 0
 
-  constructor(knowledge: Knowledge, asked: readonly PageId[]) {
+  /** @param isUnwanted - whether a value is not to be asked for, because it was declined */
+  constructor(
+    knowledge: Knowledge,
+    asked: readonly PageId[],
+    isUnwanted: (page: PageId, row: VectorRow) => boolean = () => false
+  ) {
     this.#knowledge = knowledge
+    this.#isUnwanted = isUnwanted
     this.#asked = new Set(asked)
   }
 
@@ -196,10 +203,11 @@ export class VectorComparison {
       const other = theirs.get(own.client)
       const ahead = aheadness(own, other)
       if (ahead >= 0) difference.lacks.set(own.client, ahead === 0 ? own.clock - 1 : (other?.clock ?? 0))
-      if (ahead <= 0) difference.wants.set(own.client, this.#knowledge.heldClock(page, own.client))
+      if (ahead <= 0 && other !== undefined && !this.#isUnwanted(page, other))
+        difference.wants.set(own.client, this.#knowledge.heldClock(page, own.client))
       theirs.delete(own.client)
     }
-    for (const client of theirs.keys()) difference.wants.set(client, 0)
+    for (const row of theirs.values()) if (!this.#isUnwanted(page, row)) difference.wants.set(row.client, 0)
     if (difference.wants.size + difference.lacks.size > 0) this.differences.set(page, difference)
   }
 }

@@ -3,9 +3,9 @@ import { chainsFrom, updatesOf } from './chains.js'
 import { PageComparison, slicesOf, VectorComparison, type Difference } from './comparison.js'
 import { documentDigest } from './knowledge.js'
 import { outOfTurn } from './round.js'
-import { headBytes, maxSlicesARound, Side, type RoundResult } from './side.js'
+import { headBytes, maxSlicesARound, saltFor, Side, type RoundResult } from './side.js'
 import { sliceDigestBytes } from './slices.js'
-import { saltBytes, type PageSlices, type Wants } from './sync-messages.js'
+import type { PageSlices, Wants } from './sync-messages.js'
 import type { PageUpdate } from './wire.js'
 
 /** Largest encoding of a wanted row: two numbers of 9 bytes and their header. */
@@ -17,10 +17,14 @@ const maxItemWants = 8192
 export class Initiator extends Side {
   #truncated = false
 
+  get #onlyAsks(): boolean {
+    return this.components.isAboutHeld === true
+  }
+
   async run(): Promise<RoundResult> {
-    const { knowledge, random } = this.components
-    const ours = knowledge.digests()
-    const salt = random.bytes(saltBytes)
+    const salt = saltFor(this.components.random, this.#onlyAsks)
+    this.goBy(salt)
+    const ours = this.knowledge.digests()
     await this.round.send({ type: 'open', salt, digest: documentDigest(ours) })
     const answer = await this.round.receive()
     if (answer.type === 'equal') return { more: false, moved: 0 }
@@ -42,7 +46,9 @@ export class Initiator extends Side {
       ({ page, digests }) => page.length + digests.byteLength + headBytes,
       (items, last) => ({ type: 'slices', items, last })
     )
-    const vectors = new VectorComparison(this.components.knowledge, asked)
+    const vectors = new VectorComparison(this.knowledge, asked, (page, row) =>
+      this.components.knowledge.hasDeclined(page, row)
+    )
     if (asked.length === 0) return vectors.differences
     for await (const { items } of this.round.list('vectors')) for (const item of items) vectors.take(item)
     return vectors.differences
@@ -52,7 +58,7 @@ export class Initiator extends Side {
   *#slices(differing: readonly PageId[], salt: Uint8Array, asked: PageId[]): Generator<PageSlices> {
     let count = 0
     for (const page of differing) {
-      const slices = slicesOf(this.components.knowledge, page, salt)
+      const slices = slicesOf(this.knowledge, page, salt)
       count += slices.digests.byteLength / sliceDigestBytes
       if (count > maxSlicesARound) {
         this.#truncated = true
@@ -64,7 +70,7 @@ export class Initiator extends Side {
   }
 
   async #exchange(differences: ReadonlyMap<PageId, Difference>, absent: readonly PageId[]): Promise<void> {
-    await this.sendUpdates(this.#lacking(differences))
+    if (!this.#onlyAsks) await this.sendUpdates(this.#lacking(differences))
     for (const [page, { wants }] of differences) this.expected.expect(page, (client) => wants.has(client))
     for (const page of absent) this.expected.expect(page, () => true)
     await this.round.sendPacked(

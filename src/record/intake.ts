@@ -112,7 +112,8 @@ export class Intake {
     const repeats = this.#keepsWithin(this.#repeats, sender, same + old, 'it repeats what is known')
     const inOrder = this.#keepsWithin(this.#gaps, sender, gaps, 'it sends what nobody can connect')
     if (!repeats || !inOrder || unknownKind + limited + declined.length > 0) return 'ignore'
-    return fresh + same > 0 ? 'accept' : 'ignore'
+    // What nobody can verify stays here: else one made-up chain has every node of the mesh ask for a round.
+    return fresh - gaps + same > 0 ? 'accept' : 'ignore'
   }
 
   #keepsWithin(buckets: TokenBuckets<NodeId>, sender: NodeId, count: number, reason: string): boolean {

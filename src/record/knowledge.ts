@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
+import { equalBytes } from '../core/codec.js'
 import type { PageId } from '../core/ids.js'
 import type { Declined, DeclinedBook } from './declined.js'
-import { hashOf, type Page, type StoredEntry } from './page.js'
+import { hashOf, tagBytes, type Page, type StoredEntry } from './page.js'
 import type { Row } from './slices.js'
 import type { PageStore } from './store.js'
+import type { VectorRow } from './sync-messages.js'
 
 /** A page and its digest. */
 export type PageDigest = readonly [page: PageId, digest: Uint8Array]
@@ -13,9 +15,23 @@ export class Knowledge {
   readonly #store: PageStore
   readonly #declined: DeclinedBook
 
-  constructor(store: PageStore, declined: DeclinedBook) {
+  readonly #isOfHeld: boolean
+
+  constructor(store: PageStore, declined: DeclinedBook, isOfHeld = false) {
     this.#store = store
     this.#declined = declined
+    this.#isOfHeld = isOfHeld
+  }
+
+  /** What the same node holds. Pages of which it has declined everything are in it, as empty ones: it does not ask for them whole. */
+  ofHeld(): Knowledge {
+    return new Knowledge(this.#store, this.#declined, true)
+  }
+
+  /** Whether this very value was declined. */
+  hasDeclined(page: PageId, { client, clock, tag }: VectorRow): boolean {
+    const declined = this.#declined.of(page)?.get(client)
+    return declined?.seq === clock - 1 && equalBytes(declined.valueHash.subarray(0, tagBytes), tag)
   }
 
   /** Every page, in ascending order of its id. */
@@ -43,7 +59,7 @@ export class Knowledge {
   /** Declined entries that are not older than what is held of their writers. */
   #ahead(id: PageId, held: Page | undefined): Map<number, Row & { readonly writer: string }> {
     const ahead = new Map<number, Row & { readonly writer: string }>()
-    for (const [client, declined] of this.#declined.of(id) ?? []) {
+    for (const [client, declined] of (this.#isOfHeld ? undefined : this.#declined.of(id)) ?? []) {
       if (isAhead(declined, held?.get(client))) {
         ahead.set(client, { ...rowOfDeclined(declined), writer: declined.writer })
       }

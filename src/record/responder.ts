@@ -26,10 +26,10 @@ export class Responder extends Side {
   #truncated = false
 
   async run(): Promise<void> {
-    const { knowledge } = this.components
     const open = await this.round.receive()
     if (open.type !== 'open') throw outOfTurn(open)
-    const ours = knowledge.digests()
+    this.goBy(open.salt)
+    const ours = this.knowledge.digests()
     if (equalBytes(documentDigest(ours), open.digest)) return this.round.send({ type: 'equal' })
     await this.round.sendPacked(
       ours.map(([page, digest]) => [page, shortDigest(digest, open.salt)] as const),
@@ -52,9 +52,7 @@ export class Responder extends Side {
         order.take(item.page)
         count += item.digests.byteLength / sliceDigestBytes
         if (++asked > maxPagesARound || count > maxSlicesARound) throw malformed('too many slices')
-        const differing = this.components.store.knows(item.page)
-          ? compareSlices(this.components.knowledge, item, salt)
-          : undefined
+        const differing = this.components.store.knows(item.page) ? compareSlices(this.knowledge, item, salt) : undefined
         if (differing !== undefined) toSend.push(differing)
       }
     }
@@ -76,7 +74,7 @@ export class Responder extends Side {
     for (const { page, bits, slices } of toSend) {
       const told = new Set(slices)
       this.expected.expect(page, (client) => told.has(sliceOf(client, bits)))
-      for (const item of vectorsOf(this.components.knowledge, { page, bits, slices })) {
+      for (const item of vectorsOf(this.knowledge, { page, bits, slices })) {
         count += item.rows.length
         if (count > maxRowsARound) {
           this.#truncated = true

@@ -41,6 +41,8 @@ export interface SynchroniserInit {
 const gapPauseMs = 1000
 /** A document that is larger than one round takes as many rounds as it needs; a peer that always has more does not get more. */
 const maxRoundsAtOnce = 16
+/** Every so many rounds of the timer one is about what both sides hold: with 15 s between rounds, one a minute. */
+const roundsToHeldOne = 4
 /** Rounds of a peer that are answered: a link, a gap a second and the timer stay far below. */
 const answersOfAPeer = { capacity: 32, perSecond: 1, maxKeys: 1024 }
 
@@ -54,6 +56,7 @@ export class Synchroniser implements Startable {
   readonly #answering = new Map<Channel, Promise<void>>()
   readonly #gapAt = new Map<NodeId, number>()
   readonly #answers = new TokenBuckets<NodeId>(answersOfAPeer)
+  #timerRounds = 0
   #started = false
 
   constructor(components: SynchroniserComponents, init: SynchroniserInit) {
@@ -95,11 +98,11 @@ export class Synchroniser implements Startable {
   }
 
   /** Makes the document equal to a peer's; a round that fails is made up for by a later one. */
-  syncWith(peer: NodeId): Promise<void> {
+  syncWith(peer: NodeId, isAboutHeld = false): Promise<void> {
     const running = this.#running.get(peer)
     if (running !== undefined) return running
     if (!this.#started) return Promise.resolve()
-    const round = this.#initiate(peer)
+    const round = this.#initiate(peer, isAboutHeld)
       .catch((error: unknown) => this.#components.logger.debug(`sync with ${peer} failed: ${messageOf(error)}`))
       .finally(() => this.#running.delete(peer))
     this.#running.set(peer, round)
@@ -137,21 +140,21 @@ export class Synchroniser implements Startable {
     const { network, environment } = this.#components
     const peers = network.peers()
     const peer = peers[Math.floor(environment.random.float() * peers.length)]
-    if (peer !== undefined) void this.syncWith(peer)
+    if (peer !== undefined) void this.syncWith(peer, ++this.#timerRounds % roundsToHeldOne === 0)
   }
 
-  async #initiate(peer: NodeId): Promise<void> {
+  async #initiate(peer: NodeId, isAboutHeld: boolean): Promise<void> {
     for (let rounds = 0; rounds < maxRoundsAtOnce; rounds++) {
-      const { more, moved } = await this.#blaming(peer, () => this.#initiateOne(peer))
+      const { more, moved } = await this.#blaming(peer, () => this.#initiateOne(peer, isAboutHeld))
       if (!more || moved === 0) return
     }
   }
 
-  async #initiateOne(peer: NodeId): Promise<RoundResult> {
+  async #initiateOne(peer: NodeId, isAboutHeld: boolean): Promise<RoundResult> {
     const { signal } = this.#abort
     const channel = await this.#components.network.open(peer, syncProtocol, { signal, maxFrameBytes: maxMessageBytes })
     try {
-      const result = await initiateSync(this.#roundWith(peer), channel, signal)
+      const result = await initiateSync({ ...this.#roundWith(peer), isAboutHeld }, channel, signal)
       await channel.close()
       return result
     } catch (error) {

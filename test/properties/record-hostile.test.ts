@@ -77,6 +77,6 @@ test('[SIM-6] no sequence of hostile messages makes a node hold more than its bo
       expect(texts.toSorted()).toEqual(['0 again', '1 again'])
       await clock.run(Promise.all([one.stop(), two.stop()]))
     }),
-    { numRuns: 2 * inject('seeds') }
+    { numRuns: 2 * inject('seeds'), seed: 20_262 }
   )
 }, 60_000)

@@ -1,50 +1,10 @@
-import { afterAll, describe, expect, inject, test } from 'vitest'
-import { kinds } from './pages.js'
+import { expect, test } from 'vitest'
 import { problemsOf } from './record-check.js'
 import { RecordRun } from './record-run.js'
-import { commandFor, lineOf, outcomeOf, summaryOf, type Outcome } from './summary.js'
+import { runOf, testStorms } from './storms.js'
+import { outcomeOf, summaryOf } from './summary.js'
 
-const { nodes, seeds, writes } = inject('simulation')
-/** Twenty anti-entropy rounds of every node. */
-const agreementMs = 300_000
-/** A mesh of 1000 takes minutes. */
-const timeoutMs = 60_000 + 3000 * nodes
-
-const outcomes: Outcome[] = []
-afterAll(() => {
-  process.stdout.write(`\n${summaryOf(outcomes, seeds.length)}\n`)
-})
-
-/** A whole run, and its digest. */
-async function runOf(init: { seed: number; nodes: number; writes: number }): Promise<[RecordRun, Outcome]> {
-  const [started, cpu] = [performance.now(), process.cpuUsage()]
-  const run = new RecordRun(init)
-  await run.begin()
-  await run.storm()
-  const agreedAfterMs = await run.agreement(agreementMs)
-  const problems = problemsOf(run)
-  const entries = kinds.reduce((sum, kind) => sum + [...(run.nodes[0]?.document.all(kind) ?? [])].length, 0)
-  const { user, system } = process.cpuUsage(cpu)
-  const [wallSeconds, cpuSeconds] = [(performance.now() - started) / 1000, (user + system) / 1e6]
-  const outcome = outcomeOf(run, { seed: init.seed, entries, agreedAfterMs, wallSeconds, cpuSeconds, problems })
-  await run.end()
-  return [run, outcome]
-}
-
-describe.each(seeds)('a storm over the record, seed %i', (seed) => {
-  test(
-    '[REC-47] [SIM-1] [SIM-2] [SIM-3] [SIM-4] [SIM-9] honest nodes agree, nothing is forged or lost, and nothing grows',
-    async () => {
-      const [, outcome] = await runOf({ seed, nodes, writes })
-      outcomes.push(outcome)
-      process.stdout.write(`${lineOf(outcome)}\n`)
-      expect(outcome.problems, commandFor(seed, nodes)).toEqual([])
-      expect(outcome.entries).toBeGreaterThan(0.9 * nodes)
-      expect(outcome.attacks).toBeGreaterThan(50)
-    },
-    timeoutMs
-  )
-})
+testStorms(1)
 
 test('[SIM-5] the same seed gives the same run to the last event, another seed another one', async () => {
   const digestOf = async (seed: number): Promise<string> => {

@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
 import { parsePageId } from '../../../src/core/ids.js'
 import type { Authority } from '../../../src/identity/authority.js'
+import { MemoryNetwork } from '../../../src/net/memory-network.js'
 import { DeclinedBook } from '../../../src/record/declined.js'
-import { keyPairOf } from './fixtures.js'
-import { deaf, textsOf, virtualMesh, write, type RecordNode } from './mesh.js'
+import { encodeUpdates } from '../../../src/record/wire.js'
+import { keyPairOf, notePage, updateOf } from './fixtures.js'
+import { agree, deaf, recordTopic, started, textsOf, virtualMesh, write, type RecordNode } from './mesh.js'
 
 /** An authority that lets nobody but these write, until it lets everybody. */
 class Gate implements Authority {
@@ -60,6 +62,34 @@ test('[REC-57] what a node declines comes once, costs nothing in later rounds, a
   await clock.advance(500)
   expect(textsOf(two)).toHaveLength(4)
 })
+
+test.each([2, 1])(
+  '[REC-47] what all decline does not hide what some hold of its writer, at clock %i beside it',
+  async (seq) => {
+    const mesh = virtualMesh(1)
+    const { clock } = mesh.environment
+    const nodes = await started(mesh, 2)
+    const liar = await keyPairOf(9)
+    const network = new MemoryNetwork({ nodeId: liar.nodeId, hub: mesh.hub })
+    network.start()
+    await clock.advance(200)
+    const tell = (node: RecordNode, update: Uint8Array): void => {
+      const data = encodeUpdates([{ page: notePage, update }])
+      mesh.hub.carryGossip({ id: `${data.byteLength}`, topic: recordTopic, data }, liar.nodeId, node.keyPair.nodeId)
+    }
+    mesh.hub.cut(nodes[0].keyPair.nodeId, nodes[1].keyPair.nodeId)
+    tell(nodes[0], updateOf(liar, { seq: 1, body: { text: 'well made' } }))
+    await clock.advance(100)
+    for (const node of nodes) tell(node, updateOf(liar, { seq, body: { text: 7 } }))
+    await clock.advance(100)
+    expect(nodes.map((node) => textsOf(node))).toEqual([['well made'], []])
+    network.stop()
+    mesh.hub.heal(nodes[0].keyPair.nodeId, nodes[1].keyPair.nodeId)
+    await clock.advance(150_000)
+    expect(textsOf(nodes[1])).toEqual(['well made'])
+    expect(agree(nodes)).toBe(true)
+  }
+)
 
 test('[REC-57] 4096 declined entries are remembered, whatever comes', async () => {
   const { nodeId } = await keyPairOf(0)

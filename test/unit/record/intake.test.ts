@@ -123,3 +123,10 @@ test('[REC-53] what is known travels on only as often as chance repeats it', () 
   expect(verdicts.filter((verdict) => verdict === 'accept')).toHaveLength(1000)
   expect(counts()).toMatchObject({ flood: 10 })
 })
+
+test('[REC-45] a chain that cannot be connected here goes no further: nobody has verified it', () => {
+  expect(receive(entry({ seq: 7 }))).toBe('ignore')
+  expect(conduct.report()).toEqual([])
+  expect(receive(entry())).toBe('accept')
+  expect(receive(entry({ seq: 7 }))).toBe('accept')
+})
