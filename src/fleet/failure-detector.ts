@@ -152,9 +152,16 @@ export class FailureDetector {
     const enquiry = watch?.enquiry
     if (watch === undefined || enquiry?.pending.delete(helper) !== true) return
     const isHeard = silentMs !== undefined && silentMs <= now - enquiry.startedAt
-    if (isHeard && watch.isLost) this.#watches.delete(watch.peer)
+    if (isHeard && watch.isLost) this.#vouched(watch, now)
     else if (isHeard) watch.proveAlive(now, now + this.#pauseMs(watch.peer))
     else if (enquiry.pending.size === 0) this.#foundSilent(watch, now)
+  }
+
+  /** A helper hears a peer whose link was lost. The helper may be lost next, so this node looks again a few times. */
+  #vouched(watch: PeerWatch, now: number): void {
+    watch.vouches += 1
+    if (watch.vouches > presenceDefaults.looksAfterLoss) this.#watches.delete(watch.peer)
+    else watch.proveAlive(now, now + this.#init.preset.suspicionMaxMs)
   }
 
   /** This node was held up, or had to refute an accusation: it may be the one that is ill. */

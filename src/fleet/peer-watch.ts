@@ -40,6 +40,8 @@ export class PeerWatch {
   isLost = false
   /** It says that it has not heard this node for so long, ms. */
   deafMs = 0
+  /** How often helpers have heard it since its link was lost. */
+  vouches = 0
   /** Enquiries since it was last heard here. */
   enquiries = 0
   readonly #sentAt = new Map<number, number>()

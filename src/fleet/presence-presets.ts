@@ -60,6 +60,8 @@ export const presencePresets: Readonly<Record<PresencePresetName, PresencePreset
 export const presenceDefaults = Object.freeze({
   /** Silence is also allowed for this many round trips. */
   silenceRoundTrips: 4,
+  /** How often a peer is looked for again whose link was lost and that others hear: the others may be lost within seconds. */
+  looksAfterLoss: 3,
   /** Neighbours that are asked before a silent peer is accused; SWIM's usual k. */
   helpers: 3,
   /** Highest local health: a node in trouble waits up to (1 + 7) times as long before it accuses. Lifeguard has 8. */

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import type { NodeId } from '../../../src/core/ids.js'
 import { FailureDetector, type DetectorAction } from '../../../src/fleet/failure-detector.js'
-import { presencePresets } from '../../../src/fleet/presence-presets.js'
+import { presenceDefaults, presencePresets } from '../../../src/fleet/presence-presets.js'
 import { Topology } from '../../../src/fleet/topology.js'
 import { nodeIdOf } from '../../../src/identity/node-id.js'
 import { seededRandom } from '../../support/virtual-clock.js'
@@ -141,14 +141,28 @@ test('[FLEET-21] who did not watch looks too, later, in case no watcher is left'
   expect(probe?.[0]).toBeLessThanOrEqual(2 * lan.silenceMs)
 })
 
-test('[FLEET-21] a lost link to a machine that answers is no evidence, and none at all when a helper hears the peer', () => {
+test('[FLEET-21] a lost link to a machine that answers is no evidence, and none at all as long as a helper hears the peer', () => {
   const bench = new Bench()
   bench.detector.linkLost(peer, 0)
   bench.advance(10)
   bench.detector.probed(peer, 'answers', bench.now)
-  bench.answerAll(0)
-  bench.advance(60_000)
+  for (let second = 0; second < 60; second++) {
+    bench.answerAll(0)
+    bench.advance(1_000)
+  }
   expect(bench.firstAt('accuse')).toBeUndefined()
+  // It is looked for a few times more, not for ever.
+  expect(bench.log.filter(([, { type }]) => type === 'probe').length).toBe(1 + presenceDefaults.looksAfterLoss)
+})
+
+test('[FLEET-26] whoever loses its helpers after they heard a lost peer looks again, and finds nobody', () => {
+  const bench = new Bench()
+  bench.detector.linkLost(peer, 0)
+  bench.advance(10)
+  bench.answerAll(0)
+  bench.helpers.splice(0)
+  bench.advance(20_000)
+  expect(bench.firstAt('accuse')).toBeDefined()
 })
 
 test('[FLEET-34] a neighbour that asks gets its answer when the target is heard, or when the time is over', () => {
