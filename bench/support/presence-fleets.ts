@@ -66,7 +66,7 @@ export function murmurateFleet(star: Star, size: number, onSighting: OnSighting)
         ...peers.map(addressOf)
       ])
       createInterface({ input: child.stdout }).on('line', (line) => hear(host, JSON.parse(line) as { id?: string }))
-      child.stderr.pipe(process.stderr)
+      child.stderr.on('data', (chunk: Buffer) => process.stderr.write(chunk))
       return child
     },
     change: (_host, child) => Promise.resolve(void child.kill('SIGUSR2')),
