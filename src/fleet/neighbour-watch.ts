@@ -14,6 +14,7 @@ import { withDeadline } from '../core/abort.js'
 import { messageOf } from '../core/errors.js'
 import type { NodeId } from '../core/ids.js'
 import type { Startable } from '../core/lifecycle.js'
+import { Listeners } from '../core/listeners.js'
 import type { Unsubscribe } from '../net/network.js'
 import { OwnIncarnation } from './incarnation.js'
 import type { NeighbourWatchComponents, NeighbourWatchInit } from './neighbour-watch-init.js'
@@ -36,13 +37,14 @@ export class NeighbourWatch implements Presence, Startable {
   readonly #init: NeighbourWatchInit
   readonly #topology = new Topology()
   readonly #own: OwnIncarnation
-  readonly #listeners = new Set<(nodes: readonly NodeId[]) => void>()
+  readonly #listeners: Listeners<[nodes: readonly NodeId[]]>
   readonly #offlineSince = new Map<NodeId, number>()
   #session: WatchSession | undefined
 
   constructor(components: NeighbourWatchComponents, init: NeighbourWatchInit) {
     this.#components = components
     this.#init = init
+    this.#listeners = new Listeners('presence', components.logger)
     this.#own = new OwnIncarnation(components.keyPair, components.environment.clock.now())
   }
 
@@ -86,8 +88,7 @@ export class NeighbourWatch implements Presence, Startable {
   }
 
   onChange(listener: (nodes: readonly NodeId[]) => void): Unsubscribe {
-    this.#listeners.add(listener)
-    return () => void this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   /** A transfer from or to a peer moved this many bytes in this time. */
@@ -106,15 +107,6 @@ export class NeighbourWatch implements Presence, Startable {
       if (!isGone) this.#offlineSince.delete(nodeId)
       else if (!this.#offlineSince.has(nodeId)) this.#offlineSince.set(nodeId, this.#components.environment.clock.now())
     }
-    for (const listener of this.#listeners) this.#tell(listener, nodes)
-  }
-
-  /** What a listener throws is its own fault. */
-  #tell(listener: (nodes: readonly NodeId[]) => void, nodes: readonly NodeId[]): void {
-    try {
-      listener(nodes)
-    } catch (error) {
-      this.#components.logger.error(`a listener of presence failed: ${messageOf(error)}`)
-    }
+    this.#listeners.tell(nodes)
   }
 }

@@ -1,7 +1,7 @@
 import { silentLogger, type Logger } from '../../src/core/logger.js'
 import { parseModelId, parseVersion, type Version } from '../../src/core/ids.js'
 import type { Capabilities } from '../../src/fleet/capabilities.js'
-import { LinkPresence } from '../../src/fleet/link-presence.js'
+import { LinkPresence } from './link-presence.js'
 import { Membership } from '../../src/fleet/membership.js'
 import { Pulses } from '../../src/fleet/pulse.js'
 import { ModelRegistry, type VariantInput } from '../../src/models/registry.js'

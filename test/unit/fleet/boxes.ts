@@ -1,5 +1,5 @@
 import { silentLogger, type Logger } from '../../../src/core/logger.js'
-import { LinkPresence } from '../../../src/fleet/link-presence.js'
+import { LinkPresence } from '../../support/link-presence.js'
 import { Membership, nodeKind, type NodeDescription } from '../../../src/fleet/membership.js'
 import type { PageKind } from '../../../src/record/policy.js'
 import type { EntryListener } from '../../../src/record/shared-document.js'

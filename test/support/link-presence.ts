@@ -1,11 +1,11 @@
-import type { Environment } from '../core/environment.js'
-import type { NodeId } from '../core/ids.js'
-import type { Startable } from '../core/lifecycle.js'
-import { Listeners } from '../core/listeners.js'
-import type { Logger } from '../core/logger.js'
-import { RecentMap } from '../core/recent-map.js'
-import type { Network, Unsubscribe } from '../net/network.js'
-import type { Presence, PresenceState } from './presence.js'
+import type { Environment } from '../../src/core/environment.js'
+import type { NodeId } from '../../src/core/ids.js'
+import type { Startable } from '../../src/core/lifecycle.js'
+import { Listeners } from '../../src/core/listeners.js'
+import type { Logger } from '../../src/core/logger.js'
+import { RecentMap } from '../../src/core/recent-map.js'
+import type { Network, Unsubscribe } from '../../src/net/network.js'
+import type { Presence, PresenceState } from '../../src/fleet/presence.js'
 
 /** What presence by links is built from. */
 export interface LinkPresenceComponents {
